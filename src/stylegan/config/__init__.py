@@ -1,0 +1,21 @@
+"""Configuration: the knobs (`schema`), the presets by name (`presets`), and overrides by dotted name."""
+
+from stylegan.config.schema import (
+    Config,
+    DataConfig,
+    DiscriminatorConfig,
+    GeneratorConfig,
+    LossConfig,
+    ScheduleConfig,
+    TrainingConfig,
+)
+
+__all__ = [
+    "Config",
+    "DataConfig",
+    "DiscriminatorConfig",
+    "GeneratorConfig",
+    "LossConfig",
+    "ScheduleConfig",
+    "TrainingConfig",
+]

@@ -1,0 +1,85 @@
+"""Layers with an equalised learning rate (Progressive GAN, section 4.1).
+
+Weights are stored as drawn from N(0, 1/lrmul) and multiplied at run time by gain/sqrt(fan_in)·lrmul, so that
+Adam's steps have the same relative size everywhere. `lrmul` slows a layer down (mapping network: 0.01).
+With `equalized=False` the constant sits in the initial values instead (He initialisation).
+
+Layers compute in the type of their input (bfloat16 or float32); parameters stay float32.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import nn
+
+from stylegan.ops.conv import conv2d
+
+SQRT2 = math.sqrt(2.0)
+
+
+class EqualizedWeight(nn.Module):
+    """A weight tensor and its run-time multiplier. `shape` is [out, in] or [out, in, k, k]."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        gain: float = SQRT2,  # 1 where no activation follows
+        lrmul: float = 1.0,
+        equalized: bool = True,
+        fan_in: int | None = None,  # None = product of all but the first dimension
+    ) -> None:
+        super().__init__()
+        he_std = gain / math.sqrt(fan_in or math.prod(shape[1:]))
+        init_std = 1.0 / lrmul if equalized else he_std / lrmul
+        self.scale = he_std * lrmul if equalized else lrmul
+        self.weight = nn.Parameter(torch.randn(shape) * init_std)
+
+    def scaled(self, dtype: torch.dtype) -> torch.Tensor:
+        """The weight that acts, in the given type."""
+        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
+        return weight.to(dtype)
+
+
+class EqualizedLinear(EqualizedWeight):
+    """Dense layer; a 4-D input is flattened in C, H, W order. [N, ...] -> [N, out]."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        gain: float = SQRT2,
+        lrmul: float = 1.0,
+        equalized: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__((outputs, inputs), gain, lrmul, equalized)
+        self.lrmul = lrmul
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        bias = self.bias
+        if bias is not None:
+            bias = (bias if self.lrmul == 1.0 else bias * self.lrmul).to(x.dtype)
+        return nn.functional.linear(x.flatten(1), self.scaled(x.dtype), bias)  # N out
+
+
+class EqualizedConv2d(EqualizedWeight):
+    """Convolution of odd kernel size, zero padding, same size: [N, Cin, H, W] -> [N, Cout, H, W]."""
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        kernel: int,
+        gain: float = SQRT2,
+        equalized: bool = True,
+        bias: bool = True,
+    ) -> None:
+        super().__init__((outputs, inputs, kernel, kernel), gain, 1.0, equalized)
+        self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = conv2d(x, self.scaled(x.dtype), padding=self.weight.shape[2] // 2)
+        return x if self.bias is None else x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)

@@ -1,0 +1,169 @@
+"""Synthesis network g: W -> image (StyleGAN, figure 1b), and the traditional generator (figure 1a)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import nn
+
+from stylegan import lod as lods
+from stylegan.config import GeneratorConfig
+from stylegan.networks.layers import SQRT2, EqualizedConv2d, EqualizedLinear, EqualizedWeight
+from stylegan.ops.conv import conv2d
+from stylegan.ops.resample import blur2d, upscale2d, upscale_conv2d
+from stylegan.ops.style import style_epilogue
+
+Noise = Literal["random", "stored", "none"] | Sequence[torch.Tensor]
+
+
+class ConstantInput(nn.Module):
+    """The learned constant the synthesis starts from (configuration D): [1, C, h0, w0], ones at first."""
+
+    def __init__(self, channels: int, size: tuple[int, int]) -> None:
+        super().__init__()
+        self.constant = nn.Parameter(torch.ones(1, channels, *size))
+
+    def forward(self, ws: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """ws [N, L, D] -> [N, C, h0, w0], the same for every sample."""
+        return self.constant.to(dtype).expand(len(ws), -1, -1, -1)
+
+
+class DenseInput(nn.Module):
+    """The traditional input (configurations A-C): a dense layer from w, gain sqrt(2)/4; its bias comes after."""
+
+    def __init__(self, config: GeneratorConfig, channels: int) -> None:
+        super().__init__()
+        h, w = config.base
+        self.shape = (channels, h, w)
+        self.dense = EqualizedLinear(
+            config.w_dim, channels * h * w, gain=SQRT2 / 4, equalized=config.equalized, bias=False
+        )
+
+    def forward(self, ws: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        """ws [N, L, D], of which the first layer's w is used -> [N, C, h0, w0]."""
+        return self.dense(ws[:, 0]).reshape(-1, *self.shape).to(dtype)  # N C h0 w0
+
+
+class SynthesisLayer(nn.Module):
+    """One style block: convolution, noise (B), bias, leaky ReLU, instance norm, style (A, AdaIN).
+
+    The first layer has no convolution of its own; the first of each further level upscales and blurs.
+    """
+
+    def __init__(self, config: GeneratorConfig, index: int) -> None:
+        super().__init__()
+        self.config = config
+        level = index // 2
+        inputs, outputs = config.fmaps(max(level, 1) if index % 2 == 0 else level + 1), config.fmaps(level + 1)
+        self.upscale = index > 0 and index % 2 == 0
+        self.conv = (
+            EqualizedWeight((outputs, inputs, 3, 3), equalized=config.equalized) if index > 0 else None
+        )
+        self.noise_strength = nn.Parameter(torch.zeros(outputs)) if config.noise else None
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.affine = (
+            EqualizedLinear(config.w_dim, 2 * outputs, gain=1.0, equalized=config.equalized)
+            if config.styles
+            else None
+        )
+
+    def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
+        """x [N, Cin, H, W], w [N, D], noise [N or 1, 1, H', W'] -> [N, Cout, H', W']."""
+        if self.conv is not None:
+            weight = self.conv.scaled(x.dtype)
+            if self.upscale:
+                x = upscale_conv2d(x, weight)
+                if self.config.blur:
+                    x = blur2d(x, self.config.blur)
+            else:
+                x = conv2d(x, weight, padding=1)
+        style = None if self.affine is None else self.affine(w).reshape(len(w), 2, -1)  # N 2 C
+        return style_epilogue(
+            x,
+            noise,
+            self.noise_strength,
+            self.bias,
+            style,
+            self.config.nonlinearity,
+            self.config.pixel_norm,
+            self.config.instance_norm,
+        )
+
+
+class SynthesisNetwork(nn.Module):
+    """ws [N, L, D] -> images [N, C, h, w]. Layers 2k and 2k+1 make level k; every level has its to_rgb."""
+
+    def __init__(self, config: GeneratorConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.compute_dtype = torch.float32
+        channels = config.fmaps(1)
+        self.input = (
+            ConstantInput(channels, config.base) if config.constant_input else DenseInput(config, channels)
+        )
+        self.layers = nn.ModuleList(SynthesisLayer(config, i) for i in range(config.num_layers))
+        self.to_rgb = nn.ModuleList(
+            EqualizedConv2d(config.fmaps(k + 1), config.channels, 1, gain=1.0, equalized=config.equalized)
+            for k in range(config.top + 1)
+        )
+        if config.noise:
+            for i, size in enumerate(self.noise_sizes(0.0)):
+                self.register_buffer(f"noise{i}", torch.randn(1, 1, *size))
+
+    def noise_sizes(self, lod: float) -> list[tuple[int, int]]:
+        """(height, width) of the noise of each layer that acts at this lod."""
+        layers = lods.active_layers(self.config.num_layers, lod)
+        return [self.config.size(i // 2) for i in range(layers)]
+
+    def forward(
+        self,
+        ws: torch.Tensor,
+        lod: float = 0.0,
+        noise: Noise = "random",
+        generator: torch.Generator | None = None,
+    ) -> torch.Tensor:
+        """ws [N, L, D] -> images [N, C, h, w] in about [−1, 1], h = full height / 2^floor(lod).
+
+        At a fractional lod the next lower level's image is blended in (Progressive GAN, figure 2). Only the
+        layers of the levels in use are computed. `noise` is drawn afresh ("random", from `generator` if given),
+        the stored buffers ("stored"), left out ("none"), or a list of [N or 1, 1, h, w], one per acting layer.
+        ValueError for shapes or a lod that do not fit.
+        """
+        config = self.config
+        lod = lods.check_lod(lod, config.top)
+        if ws.ndim != 3 or ws.shape[1:] != (config.num_layers, config.w_dim):
+            raise ValueError(f"ws {list(ws.shape)}: this network takes [N, {config.num_layers}, {config.w_dim}]")
+        level, fade = lods.level_of(lod, config.top), lods.fade_of(lod)
+        noises = self._noises(noise, len(ws), lod, ws.device, generator)
+        x = self.input(ws, self.compute_dtype)
+        lower = x
+        for k in range(level + 1):
+            lower = x
+            for i in (2 * k, 2 * k + 1):
+                x = self.layers[i](x, ws[:, i], noises[i])
+        image = self.to_rgb[level](x).float()
+        if fade:
+            image = torch.lerp(image, upscale2d(self.to_rgb[level - 1](lower).float()), fade)
+        return image  # N C h w
+
+    def _noises(
+        self, noise: Noise, n: int, lod: float, device: torch.device, generator: torch.Generator | None
+    ) -> list[torch.Tensor | None]:
+        sizes = self.noise_sizes(lod)
+        if not self.config.noise or (isinstance(noise, str) and noise == "none"):
+            return [None] * len(sizes)
+        if isinstance(noise, str):
+            if noise == "random":
+                return [torch.randn(n, 1, *size, device=device, generator=generator) for size in sizes]
+            if noise == "stored":
+                return [self.get_buffer(f"noise{i}") for i in range(len(sizes))]
+            raise ValueError(f"noise {noise!r}: must be 'random', 'stored', 'none' or a list of tensors")
+        given = list(noise)
+        if len(given) not in (len(sizes), self.config.num_layers):
+            raise ValueError(f"{len(given)} noise tensors: this lod needs {len(sizes)}, one per acting layer")
+        for i, (tensor, size) in enumerate(zip(given, sizes, strict=False)):
+            if tensor.shape not in ((n, 1, *size), (1, 1, *size)):
+                raise ValueError(f"noise {i} {list(tensor.shape)}: must be [{n} or 1, 1, {size[0]}, {size[1]}]")
+        return [tensor.to(device) for tensor in given[: len(sizes)]]

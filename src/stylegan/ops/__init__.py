@@ -1,0 +1,1 @@
+"""Operators of the networks: readable references that run everywhere."""

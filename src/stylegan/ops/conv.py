@@ -1,0 +1,109 @@
+"""Convolution with an explicit double backward.
+
+R1 (Mescheder et al., 1801.04406) differentiates the discriminator's input gradient once more. PyTorch's own
+double backward of convolution is several times slower than it needs to be, because it does not use that the
+three maps involved are bilinear and are each other's derivatives:
+
+    forward(x, w) -> y        input_grad(y, w) -> x        weight_grad(x, y) -> w
+
+Each is an autograd Function below whose backward calls the other two, so any order of differentiation costs
+only these three. Transposed convolution is `input_grad` used in the forward direction.
+
+Shapes: x [N, Cin, H, W], w [Cout, Cin, k, k], y [N, Cout, H', W'].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+Geometry = tuple[int, int]  # stride, padding (the same in both directions)
+
+
+def conv2d(
+    x: torch.Tensor,
+    w: torch.Tensor,
+    stride: int = 1,
+    padding: int = 0,
+) -> torch.Tensor:
+    """Cross-correlation with zero padding: [N, Cin, H, W] x [Cout, Cin, k, k] -> [N, Cout, H', W']."""
+    return _Forward.apply(x, w, (stride, padding))
+
+
+def conv_transpose2d(
+    y: torch.Tensor,
+    w: torch.Tensor,
+    stride: int = 1,
+    padding: int = 0,
+) -> torch.Tensor:
+    """Adjoint of `conv2d` with the same w: [N, Cout, H', W'] -> [N, Cin, (H'−1)·stride − 2·padding + k, ...]."""
+    n, _, h, width = y.shape
+    k = w.shape[2]
+    size = ((h - 1) * stride - 2 * padding + k, (width - 1) * stride - 2 * padding + k)
+    return _InputGrad.apply(y, w, (stride, padding), (n, w.shape[1], *size))
+
+
+def _gradients(
+    y: torch.Tensor,
+    x: torch.Tensor,
+    w: torch.Tensor,
+    geometry: Geometry,
+    wanted: list[bool],
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    stride, padding = geometry
+    return torch.ops.aten.convolution_backward(
+        y, x, w, None, [stride, stride], [padding, padding], [1, 1], False, [0, 0], 1, wanted
+    )
+
+
+class _Forward(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, geometry: Geometry) -> torch.Tensor:
+        ctx.save_for_backward(x, w)
+        ctx.geometry = geometry
+        return F.conv2d(x, w, stride=geometry[0], padding=geometry[1])
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, w = ctx.saved_tensors
+        dx = _InputGrad.apply(dy, w, ctx.geometry, tuple(x.shape)) if ctx.needs_input_grad[0] else None
+        dw = _WeightGrad.apply(x, dy, ctx.geometry, tuple(w.shape)) if ctx.needs_input_grad[1] else None
+        return dx, dw, None
+
+
+class _InputGrad(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, dy: torch.Tensor, w: torch.Tensor, geometry: Geometry, shape: tuple[int, ...]
+    ) -> torch.Tensor:
+        ctx.save_for_backward(dy, w)
+        ctx.geometry = geometry
+        x = dy.new_empty(shape)  # only its shape and layout are looked at
+        return _gradients(dy, x, w, geometry, [True, False, False])[0]
+
+    @staticmethod
+    def backward(ctx: Any, ddx: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        dy, w = ctx.saved_tensors
+        ddy = _Forward.apply(ddx, w, ctx.geometry) if ctx.needs_input_grad[0] else None
+        dw = _WeightGrad.apply(ddx, dy, ctx.geometry, tuple(w.shape)) if ctx.needs_input_grad[1] else None
+        return ddy, dw, None, None
+
+
+class _WeightGrad(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, dy: torch.Tensor, geometry: Geometry, shape: tuple[int, ...]
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, dy)
+        ctx.geometry = geometry
+        w = x.new_empty(shape)  # only its shape and layout are looked at
+        return _gradients(dy, x, w, geometry, [False, True, False])[1]
+
+    @staticmethod
+    def backward(ctx: Any, ddw: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, dy = ctx.saved_tensors
+        dx = _InputGrad.apply(dy, ddw, ctx.geometry, tuple(x.shape)) if ctx.needs_input_grad[0] else None
+        ddy = _Forward.apply(x, ddw, ctx.geometry) if ctx.needs_input_grad[1] else None
+        return dx, ddy, None, None

@@ -1,0 +1,92 @@
+"""Resampling: nearest up, box down, the binomial blur, and convolutions that change the resolution.
+
+Sources: Progressive GAN section 2 (nearest up, 2x2 mean down); StyleGAN section 2 and Table 1, B (the
+"bilinear sampling" of the paper is a [1,2,1] blur after up- and before down-sampling).
+
+Shapes: x [N, C, H, W], w [Cout, Cin, 3, 3].
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from stylegan.ops.conv import conv2d, conv_transpose2d
+
+
+def upscale2d(x: torch.Tensor, factor: int = 2) -> torch.Tensor:
+    """Nearest neighbour: [N, C, H, W] -> [N, C, factor·H, factor·W]."""
+    n, c, h, w = x.shape
+    x = x[:, :, :, None, :, None].expand(n, c, h, factor, w, factor)  # N C H f W f
+    return x.reshape(n, c, h * factor, w * factor)
+
+
+def downscale2d(x: torch.Tensor, factor: int = 2) -> torch.Tensor:
+    """Box mean: [N, C, H, W] -> [N, C, H/factor, W/factor]."""
+    return F.avg_pool2d(x, factor)
+
+
+def blur2d(
+    x: torch.Tensor,
+    taps: tuple[float, ...] = (1.0, 2.0, 1.0),
+    normalize: bool = True,
+) -> torch.Tensor:
+    """Separable filter taps⊗taps with zero padding, same size: [N, C, H, W] -> [N, C, H, W].
+
+    An even number of taps pads (n−1)//2 before and n//2 after. Its gradient is, as in the official program,
+    the same filter flipped with the same padding: exact for an odd number of taps, off by a pixel for an
+    even one (no published configuration uses one).
+    """
+    return _Blur.apply(x, taps, normalize)
+
+
+@lru_cache(maxsize=64)
+def _kernel(
+    taps: tuple[float, ...], normalize: bool, channels: int, dtype: torch.dtype, device: torch.device
+) -> torch.Tensor:
+    f = torch.tensor(taps, dtype=torch.float64)
+    k = f[:, None] * f[None, :]
+    if normalize:
+        k = k / k.sum()
+    return k.to(device, dtype).expand(channels, 1, *k.shape).contiguous()  # C 1 k k
+
+
+class _Blur(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, taps: tuple[float, ...], normalize: bool) -> torch.Tensor:
+        ctx.taps, ctx.normalize = taps, normalize
+        n = len(taps)
+        kernel = _kernel(taps, normalize, x.shape[1], x.dtype, x.device)
+        if n % 2:
+            return F.conv2d(x, kernel, padding=n // 2, groups=x.shape[1])
+        before, after = (n - 1) // 2, n // 2
+        return F.conv2d(F.pad(x, (before, after, before, after)), kernel, groups=x.shape[1])
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _Blur.apply(dy, ctx.taps[::-1], ctx.normalize), None, None
+
+
+def _four_shifts(w: torch.Tensor) -> torch.Tensor:
+    """Sum of the four one-pixel shifts of the zero-padded kernel: [O, I, k, k] -> [O, I, k+1, k+1]."""
+    w = F.pad(w, (1, 1, 1, 1))
+    return w[:, :, 1:, 1:] + w[:, :, :-1, 1:] + w[:, :, 1:, :-1] + w[:, :, :-1, :-1]
+
+
+def upscale_conv2d(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """3x3 convolution of the nearest-upscaled image: [N, Cin, H, W] -> [N, Cout, 2H, 2W].
+
+    Computed as one transposed convolution of stride 2 with a 4x4 kernel, the same function at 4/9 of the
+    arithmetic. (The official fused form leaves out the rotation by 180 degrees that this needs, so its
+    kernels are rotated once when official weights are read.)
+    """
+    k = _four_shifts(w.flip(2, 3)).transpose(0, 1)  # Cin Cout 4 4
+    return conv_transpose2d(x, k, stride=2, padding=1)
+
+
+def conv_downscale2d(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+    """2x2 mean of a 3x3 convolution: [N, Cin, H, W] -> [N, Cout, H/2, W/2], as one stride-2 convolution."""
+    return conv2d(x, _four_shifts(w) * 0.25, stride=2, padding=1)

@@ -1,0 +1,85 @@
+"""What a synthesis layer does after its convolution, and the other normalisations.
+
+Sources: StyleGAN section 2, equation 1 (AdaIN), section 3.2 (noise); AdaIN 1703.06868; Progressive GAN
+section 4.2 (pixel norm) and section 3 (minibatch standard deviation).
+
+Shapes: x [N, C, H, W]; noise [N or 1, 1, H, W]; strength, bias [C]; style [N, 2, C] (scale, shift).
+"""
+
+from __future__ import annotations
+
+
+import torch
+import torch.nn.functional as F
+
+
+def activate(x: torch.Tensor, nonlinearity: str = "lrelu") -> torch.Tensor:
+    """Leaky ReLU with slope 0.2, or ReLU; same shape."""
+    return F.leaky_relu(x, 0.2) if nonlinearity == "lrelu" else F.relu(x)
+
+
+def pixel_norm(x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
+    """x / sqrt(mean over axis 1 of x² + eps), Progressive GAN section 4.2; [N, C] or [N, C, H, W]."""
+    return x * torch.rsqrt(x.square().mean(dim=1, keepdim=True) + eps)
+
+
+def instance_norm(x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
+    """Zero mean, unit (biased) variance per sample and channel, eps inside the root; [N, C, H, W].
+
+    Statistics are taken in float32 whatever the type of x.
+    """
+    y = x.float()
+    y = y - y.mean(dim=(2, 3), keepdim=True)
+    y = y * torch.rsqrt(y.square().mean(dim=(2, 3), keepdim=True) + eps)
+    return y.to(x.dtype)
+
+
+def add_noise(x: torch.Tensor, noise: torch.Tensor, strength: torch.Tensor) -> torch.Tensor:
+    """x + strength·noise: one noise image shared by all channels, one strength per channel (box B)."""
+    return torch.addcmul(x, noise.to(x.dtype), strength.to(x.dtype).reshape(1, -1, 1, 1))
+
+
+def modulate(x: torch.Tensor, style: torch.Tensor) -> torch.Tensor:
+    """x·(scale + 1) + shift with style [N, 2, C]: the last half of AdaIN, equation 1."""
+    scale, shift = style.to(x.dtype)[:, :, :, None, None].unbind(1)  # each N C 1 1
+    return torch.addcmul(shift, x, scale + 1)
+
+
+def style_epilogue(
+    x: torch.Tensor,
+    noise: torch.Tensor | None,
+    strength: torch.Tensor | None,
+    bias: torch.Tensor,
+    style: torch.Tensor | None,
+    nonlinearity: str = "lrelu",
+    pixel: bool = False,
+    instance: bool = True,
+    eps: float = 1e-8,
+) -> torch.Tensor:
+    """Noise, bias, activation, pixel norm, instance norm, style, in the official order; [N, C, H, W]."""
+    if noise is not None and strength is not None:
+        x = add_noise(x, noise, strength)
+    x = activate(x + bias.to(x.dtype).reshape(1, -1, 1, 1), nonlinearity)
+    if pixel:
+        x = pixel_norm(x, eps)
+    if instance:
+        x = instance_norm(x, eps)
+    return x if style is None else modulate(x, style)
+
+
+def minibatch_stddev(x: torch.Tensor, group: int = 4, features: int = 1) -> torch.Tensor:
+    """Appends the standard deviation over groups of samples as feature maps: [N, C, H, W] -> [N, C+F, H, W].
+
+    Groups have min(group, N) members that are strided (sample i is in group i mod N/G), as officially. Where
+    N is no multiple of that, which the official program refuses, the largest divisor of N is taken.
+    """
+    n, c, h, w = x.shape
+    g = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
+    y = x.float().reshape(g, n // g, features, c // features, h, w)  # G M F c H W
+    y = y - y.mean(dim=0, keepdim=True)
+    y = (y.square().mean(dim=0) + 1e-8).sqrt()  # M F c H W
+    y = y.mean(dim=(2, 3, 4))  # M F
+    y = y.repeat(g, 1)[:, :, None, None].expand(n, features, h, w)  # N F H W
+    return torch.cat([x, y.to(x.dtype)], dim=1)
+
+

@@ -1,0 +1,179 @@
+"""Model files: one safetensors file whose header carries a JSON description. Nothing in it can execute.
+
+Tensors are named `generator.<parameter>` (the EMA weights), and, in files made to go on training from,
+`discriminator.<parameter>` and `generator_raw.<parameter>` (the weights the optimizer moves). The header's
+`stylegan` entry is JSON: format version, configuration, training facts (kimg, lod, data, lineage), library.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import nn
+
+from stylegan import __version__
+from stylegan.config import DiscriminatorConfig, GeneratorConfig
+from stylegan.errors import UserError
+from stylegan.networks import Discriminator, Generator
+
+FORMAT = 1
+
+
+@dataclass
+class Snapshot:
+    """A loaded model file.
+
+    generator: EMA weights, in evaluation mode. discriminator and generator_raw: present where the file was
+    made to go on training from. config: the whole training configuration as a dict ({} for imported models).
+    training: kimg, lod, data (fingerprint, attribution, class names), lineage, library versions.
+    """
+
+    generator: Generator
+    discriminator: Discriminator | None = None
+    generator_raw: Generator | None = None
+    config: dict[str, Any] = field(default_factory=dict)
+    training: dict[str, Any] = field(default_factory=dict)
+    path: Path | None = None
+
+
+def save_snapshot(
+    path: str | Path,
+    generator: Generator,
+    discriminator: Discriminator | None = None,
+    generator_raw: Generator | None = None,
+    config: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
+) -> Path:
+    """Writes a model file atomically and returns its path.
+
+    dtype: torch.float16 or bfloat16 halves the file; loading always gives float32. UserError where the path
+    cannot be written.
+    """
+    path = Path(path)
+    networks: dict[str, nn.Module | None] = {
+        "generator": generator,
+        "discriminator": discriminator,
+        "generator_raw": generator_raw,
+    }
+    tensors = {
+        f"{part}.{name}": (tensor if dtype is None else tensor.to(dtype)).detach().cpu().contiguous()
+        for part, network in networks.items()
+        if network is not None
+        for name, tensor in network.state_dict().items()
+    }
+    header = {
+        "format": FORMAT,
+        "generator": generator.config.model_dump(mode="json"),
+        "discriminator": None if discriminator is None else discriminator.config.model_dump(mode="json"),
+        "lod": generator.lod,
+        "config": dict(config or {}),
+        "training": dict(training or {}),
+        "library": {"stylegan-torch": __version__, "torch": torch.__version__},
+    }
+    data = save(tensors, metadata={"format": "pt", "stylegan": json.dumps(header, ensure_ascii=False)})
+    write_atomically(path, data)
+    return path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes bytes to a temporary file in the same folder, syncs, and renames; UserError where that fails."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.chmod(temporary, 0o644)
+            os.replace(temporary, path)
+        except BaseException:
+            Path(temporary).unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); choose another place") from None
+
+
+def load(path: str | Path, device: str | torch.device = "cpu") -> Snapshot:
+    """Opens a model file: `stylegan.load("model.safetensors").generator`.
+
+    UserError where the file is missing, damaged, or not one of this project's, saying which.
+    """
+    path = Path(path)
+    header, tensors = read_snapshot(path)
+    try:
+        generator_config = GeneratorConfig.model_validate(header["generator"])
+        discriminator_config = (
+            DiscriminatorConfig.model_validate(header["discriminator"]) if header.get("discriminator") else None
+        )
+    except (ValueError, KeyError) as error:
+        raise UserError(f"{path}: its configuration is not understood by version {__version__} ({error})") from None
+    lod = float(header.get("lod", 0.0))
+    parts = {name.split(".", 1)[0] for name in tensors}
+
+    def network(part: str, made: Generator | Discriminator) -> Any:
+        own = {name.split(".", 1)[1]: t.float() for name, t in tensors.items() if name.startswith(part + ".")}
+        _fill(path, part, made, own)
+        made.lod = lod
+        return made.to(device).eval()
+
+    return Snapshot(
+        generator=network("generator", Generator(generator_config)),
+        discriminator=network("discriminator", Discriminator(discriminator_config))
+        if discriminator_config is not None
+        else None,
+        generator_raw=network("generator_raw", Generator(generator_config)) if "generator_raw" in parts else None,
+        config=header.get("config", {}),
+        training=header.get("training", {}),
+        path=path,
+    )
+
+
+def read_snapshot(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """(header, tensors by name) of a model file, checked for being one; UserError otherwise."""
+    if not path.exists():
+        raise UserError(f"{path}: no such file; give a model written by `stylegan train` (model.safetensors)")
+    if path.is_dir():
+        candidate = path / "model.safetensors"
+        hint = f"; did you mean {candidate}?" if candidate.exists() else ""
+        raise UserError(f"{path}: is a folder, not a model file{hint}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            if "stylegan" not in metadata:
+                raise UserError(f"{path}: a safetensors file, but not one of this project's (no stylegan header)")
+            header = json.loads(metadata["stylegan"])
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (SafetensorError, json.JSONDecodeError, OSError) as error:
+        raise UserError(f"{path}: not a readable model file ({error}); it may be cut short or of another kind") from None
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        found = header.get("format") if isinstance(header, dict) else None
+        raise UserError(f"{path}: model format {found}, this version ({__version__}) reads {FORMAT}; update it")
+    return header, tensors
+
+
+def _fill(path: Path, part: str, network: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
+    """Loads tensors strictly: every name and shape must fit, or the error says which do not."""
+    expected = network.state_dict()
+    missing, extra = sorted(set(expected) - set(tensors)), sorted(set(tensors) - set(expected))
+    wrong = [
+        f"{name} {list(tensors[name].shape)} instead of {list(expected[name].shape)}"
+        for name in sorted(set(expected) & set(tensors))
+        if tensors[name].shape != expected[name].shape
+    ]
+    if missing or extra or wrong:
+        raise UserError(
+            f"{path}: the weights do not fit the {part} its header describes: "
+            f"{len(missing)} missing {missing[:4]}, {len(extra)} left over {extra[:4]}, wrong shapes {wrong[:4]}"
+        )
+    network.load_state_dict(tensors)
