@@ -25,13 +25,13 @@ PARAMETERS = "parameters"  # the PNG text key that carries the settings as JSON
 
 
 def to_uint8(images: torch.Tensor) -> np.ndarray:
-    """[..., C, H, W] in about [-1, 1] -> uint8 [..., H, W, C], by rounding and clipping: rint(x·127.5 + 127.5).
+    """[..., C, H, W] in about [-1, 1] -> uint8 [..., H, W, C], rounded and clipped: rint(x·127.5 + 127.5).
 
     -1 becomes 0 and 1 becomes 255. (Officially x·127.5 + 128 is truncated, which is half a level brighter.)
     UserError where an image holds NaN or infinity.
     """
     if not bool(torch.isfinite(images).all()):
-        raise UserError("the image holds NaN or infinity: these weights have diverged; use an earlier snapshot")
+        raise UserError("the image holds NaN or infinity: the weights have diverged; use an earlier snapshot")
     values = (images.detach().float() * 127.5 + 127.5).round().clamp(0, 255).to(torch.uint8)
     return values.movedim(-3, -1).contiguous().cpu().numpy()  # ... H W C
 
@@ -45,9 +45,8 @@ def check_channels(channels: int) -> None:
     """UserError where no image file format holds this many channels."""
     if channels not in MODES:
         raise UserError(
-            f"the images have {channels} channels, and image files hold 1, 3 or 4: choose some with --channels, "
-            f"such as --channels {','.join(map(str, range(min(channels, 3) if channels > 2 else 1)))}, or get all "
-            f"of them from `stylegan generate --format npy`"
+            f"the images have {channels} channels, and image files hold 1, 3 or 4: choose some with "
+            f"--channels {'0,1,2' if channels > 3 else '0'}, or get all from `stylegan generate --format npy`"
         )
 
 
@@ -138,7 +137,7 @@ def unwritable(path: Path, error: OSError) -> UserError:
 
 
 def prepare_folder(path: str | Path) -> Path:
-    """The folder, made if missing. UserError where files cannot be written into it (checked by writing one)."""
+    """The folder, made if missing. UserError where no file can be written into it (it tries one)."""
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
@@ -153,7 +152,7 @@ def prepare_folder(path: str | Path) -> Path:
 def write_png(path: str | Path, image: np.ndarray, parameters: Mapping[str, Any] | None = None) -> None:
     """uint8 [H, W, C], C = 1, 3 or 4, as PNG; `parameters` go into its text chunk `parameters` as JSON.
 
-    The same image and parameters give the same bytes. UserError for other channel counts and unwritable places.
+    The same input gives the same bytes. UserError for other channel counts and unwritable places.
     """
     picture = to_pil(image)
     text = PngImagePlugin.PngInfo()
@@ -172,12 +171,12 @@ def read_parameters(path: str | Path) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"{path}: cannot be read as an image ({error})") from error
     if not isinstance(text, str):
-        raise UserError(f"{path}: carries no drawing settings; was it written or re-saved by another program?")
+        raise UserError(f"{path}: carries no drawing settings; did another program write or re-save it?")
     parameters: dict[str, Any] = json.loads(text)
     return parameters
 
 
 def write_npy(path: str | Path, image: torch.Tensor) -> None:
-    """[C, H, W] as a float32 .npy file, values as the network gives them (about [-1, 1]), any channel count."""
+    """[C, H, W] as a float32 .npy file: the network's own values, about [-1, 1], any channel count."""
     with atomic(path) as temporary, open(temporary, "wb") as file:
         np.save(file, image.detach().float().cpu().numpy())

@@ -23,7 +23,7 @@ RANGES = {"coarse": (0, 4), "middle": (4, 8), "fine": (8, None)}
 
 
 def parse_seeds(text: str) -> list[int]:
-    """"0-63,100,7" -> [0, ..., 63, 100, 7]: numbers and inclusive ranges, in the order given.
+    """Numbers and inclusive ranges, in the order given: "0-63,100,7" -> [0, ..., 63, 100, 7].
 
     UserError for anything else, for seeds above 2^32 − 1 (numpy's limit), and for no seed at all.
     """
@@ -32,7 +32,7 @@ def parse_seeds(text: str) -> list[int]:
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if match is None:
             raise UserError(
-                f"seeds {text!r}: {part.strip()!r} is neither a number nor a range; write for example 0-63,100,7"
+                f"seeds {text!r}: {part.strip()!r} is no number or range; write for example 0-63,100,7"
             )
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
@@ -85,7 +85,7 @@ def lerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor | float) -> torch.Ten
 
 
 def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor | float) -> torch.Tensor:
-    """Spherical interpolation of the normalised a and b, [..., Z] -> unit vectors [..., Z] (section 4.1, PPL).
+    """Spherical interpolation of normalised a and b, [..., Z] -> unit vectors [..., Z] (section 4.1, PPL).
 
     t is a number or has shape [..., 1]. Where a and b point the same way the result is a.
     """
@@ -100,12 +100,12 @@ def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor | float) -> torch.Te
 
 
 def style_mix(ws_a: torch.Tensor, ws_b: torch.Tensor, layers: Sequence[int]) -> torch.Tensor:
-    """Style mixing, section 3.1: ws_a with the styles of `layers` taken from ws_b. [N, L, D]; N may be 1 in one.
+    """Style mixing, section 3.1: ws_a [N or 1, L, D] with the styles of `layers` from ws_b [N or 1, L, D].
 
     ValueError where L or D differ, or a layer does not exist.
     """
     if ws_a.shape[1:] != ws_b.shape[1:]:
-        raise ValueError(f"ws {list(ws_a.shape)} and {list(ws_b.shape)}: layers and width must agree to be mixed")
+        raise ValueError(f"ws {list(ws_a.shape)} and {list(ws_b.shape)}: layers and width must agree")
     count = ws_a.shape[1]
     if any(not 0 <= layer < count for layer in layers):
         raise ValueError(f"layers {list(layers)}: must lie between 0 and {count - 1}")
@@ -125,7 +125,7 @@ def layer_ranges(active: int) -> dict[str, tuple[int, ...]]:
 
 
 def parse_layers(text: str, active: int) -> tuple[int, ...]:
-    """"coarse", "middle,8" or "4-7,9" -> layer numbers, for a network of `active` layers.
+    """Layer numbers from "coarse", "middle,8" or "4-7,9", for a network of `active` layers.
 
     UserError for a layer the network does not have; the text says what it has.
     """
@@ -145,7 +145,7 @@ def parse_layers(text: str, active: int) -> tuple[int, ...]:
             side = lods.nominal(RANGES[name][0] // 2)
             raise UserError(f"layers {name!r}: these are the layers from {side}x{side} up, but {has}")
         else:
-            raise UserError(f"layers {part.strip()!r}: write coarse, middle, fine or numbers such as 4-7,9; {has}")
+            raise UserError(f"layers {part.strip()!r}: write coarse, middle, fine or 4-7,9; {has}")
     return tuple(sorted(chosen))
 
 

@@ -1,20 +1,15 @@
-"""Level-of-detail arithmetic: which image size a `lod` means, and how neighbouring levels are blended.
+"""Level-of-detail arithmetic: which image size and which layers a `lod` means, and how much is faded.
 
 `lod` counts octaves below full resolution: 0 is full size, 1 half size in each direction, 1.5 is half way
 through the fade between the two levels below (Progressive GAN, section 2 and figure 2). A *level* counts
 the other way, from the base (level 0, normally 4x4) up; `nominal(level)` = 4·2^level names a level by the
 side it would have with a 4x4 base, which is how schedules are written whatever the aspect of the images.
-
-Shapes: N batch, C channels, H height, W width.
+Pure arithmetic, without PyTorch; the cross-fade of real images is in `stylegan.ops.fade`.
 """
 
 from __future__ import annotations
 
 import math
-
-import torch
-
-from stylegan.ops.resample import downscale2d, upscale2d
 
 
 def split_size(height: int, width: int) -> tuple[int, int, int]:
@@ -62,14 +57,3 @@ def check_lod(lod: float, top: int) -> float:
 def active_layers(num_layers: int, lod: float) -> int:
     """How many of the L style layers act at this lod: L − 2·floor(lod)."""
     return num_layers - 2 * math.floor(lod)
-
-
-def fade_reals(images: torch.Tensor, lod: float) -> torch.Tensor:
-    """Real images of level floor(lod), cross-faded as the generator is: lerp(x, up(down(x)), frac(lod)).
-
-    Progressive GAN, section 2: during a transition the discriminator must see reals of the blended sharpness.
-    """
-    fade = fade_of(lod)
-    if fade == 0.0:
-        return images
-    return torch.lerp(images, upscale2d(downscale2d(images)), fade)  # N C H W

@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def check_format(path: str | Path) -> None:
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise UserError(
-            f"{path}: clips are written as {', '.join(FORMATS)}; for another format write frames into a folder "
+            f"{path}: clips are written as {', '.join(FORMATS)}; for others, write frames into a folder "
             f"and convert them"
         )
     if suffix == ".mp4":
@@ -46,7 +47,7 @@ def _check_h264() -> None:
 
         av.codec.Codec("libx264", "w")
     except ImportError as error:
-        raise UserError(f"mp4 needs the package av (PyAV), which cannot be imported ({error}); {remedy}") from error
+        raise UserError(f"mp4 needs the package av, which cannot be imported ({error}); {remedy}") from error
     except (ValueError, LookupError) as error:
         raise UserError(f"this build of av (PyAV) has no H.264 encoder, libx264; {remedy}") from error
 
@@ -60,26 +61,32 @@ def write_video(
 ) -> int:
     """Writes a clip whose format follows from the extension; returns the number of frames.
 
-    Frames smaller than 256 pixels are enlarged by a whole factor (nearest neighbour). `loop` concerns WebP and
+    Frames smaller than 256 pixels are enlarged by a whole factor (nearest neighbour). `loop` is for WebP and
     GIF; GIF counts time in 1/100 s, so 30 fps becomes 33.3. UserError for another extension, a missing
     encoder, no frames, frames of several sizes, fps outside (0, 240], and places that cannot be written.
     """
     check_format(path)
     if not 0 < fps <= 240:
         raise UserError(f"fps {fps:g}: must be above 0 and at most 240")
-    counted = _prepared(frames)
-    first = next(counted, None)
+    prepared = _prepared(frames)
+    first = next(prepared, None)
     if first is None:
         raise UserError(f"{path}: a clip needs at least one frame")
     comment = "" if parameters is None else json.dumps(dict(parameters))
-    tally = itertools.count()
-    stream = (frame for frame, _ in zip(itertools.chain([first], counted), tally, strict=False))
+    count = 0
+
+    def counted() -> Iterator[np.ndarray]:
+        nonlocal count
+        for frame in itertools.chain([first], prepared):
+            count += 1
+            yield frame
+
     with images.atomic(path) as temporary:
         if Path(path).suffix.lower() == ".mp4":
-            _write_mp4(temporary, stream, fps, comment)
+            _write_mp4(temporary, counted(), fps, comment)
         else:
-            _write_animation(temporary, stream, fps, loop, comment)
-    return next(tally) - 1
+            _write_animation(temporary, counted(), fps, loop, comment)
+    return count
 
 
 def _prepared(frames: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
@@ -105,8 +112,6 @@ def _write_mp4(path: Path, frames: Iterator[np.ndarray], fps: float, comment: st
     """H.264, yuv420p, BT.709 and tagged so, index in front so that browsers can start at once."""
     import av
     from av.video.reformatter import ColorRange, Colorspace
-
-    from fractions import Fraction
 
     with av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"}) as container:
         if comment:

@@ -1,0 +1,42 @@
+"""Which images are shown when: a pure function of the seed and the number of images shown so far."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+
+
+def epoch_indices(
+    seed: int,  # not negative
+    position: int,  # images shown before
+    count: int,
+    n: int,  # size of the data set
+) -> np.ndarray:
+    """int64 [count]: the indices shown as number position ... position + count - 1.
+
+    The sequence is endless: one permutation of the n images per epoch, each drawn from (seed, epoch). Any
+    position is reached in O(n log n), so a resumed run needs no history. ValueError: n < 1, negative numbers.
+    """
+    if n < 1 or min(seed, position, count) < 0:
+        raise ValueError(
+            f"seed {seed}, position {position}, count {count}, n {n}: n must be at least 1, "
+            f"the rest not negative"
+        )
+    parts = []
+    while count > 0:
+        epoch, start = divmod(position, n)
+        part = _permutation(seed, epoch, n)[start : start + count]
+        parts.append(part)
+        position += len(part)
+        count -= len(part)
+    return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+@lru_cache(maxsize=4)
+def _permutation(seed: int, epoch: int, n: int) -> np.ndarray:
+    """int64 [n], read-only. Sorts raw 64-bit draws, which numpy promises never to change (unlike shuffle)."""
+    raw = np.random.PCG64(np.random.SeedSequence((seed, epoch))).random_raw(n)
+    order = np.argsort(raw, kind="stable").astype(np.int64)
+    order.flags.writeable = False
+    return order

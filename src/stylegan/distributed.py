@@ -1,0 +1,112 @@
+"""Processes of one training, as `torchrun` starts them: NCCL on GPUs, gloo on CPUs. Alone, everything is free."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from stylegan.errors import UserError
+
+
+@dataclass(frozen=True)
+class Processes:
+    """Which process this is. `control` is a gloo group for decisions on the host, None when alone."""
+
+    rank: int = 0
+    world: int = 1
+    device: torch.device = torch.device("cpu")
+    control: Any = None
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and prints."""
+        return self.rank == 0
+
+    def sum_(self, tensors: Iterable[torch.Tensor]) -> None:
+        """Adds tensors over all processes in place, in one flat exchange; all float32 on `device`."""
+        if self.world == 1:
+            return
+        parts = list(tensors)
+        flat = torch.cat([tensor.reshape(-1) for tensor in parts])
+        dist.all_reduce(flat)
+        for tensor, piece in zip(parts, flat.split([tensor.numel() for tensor in parts]), strict=True):
+            tensor.copy_(piece.view_as(tensor))
+
+    def any(self, flag: bool) -> bool:
+        """Whether the flag is set in any process; host only."""
+        if self.world == 1:
+            return flag
+        value = torch.tensor([int(flag)])
+        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
+        return bool(value.item())
+
+    def share(self, value: Any) -> Any:
+        """The first process's value, in every process."""
+        if self.world == 1:
+            return value
+        box = [value]
+        dist.broadcast_object_list(box, src=0, group=self.control)
+        return box[0]
+
+    def barrier(self) -> None:
+        """Waits for all processes."""
+        if self.world > 1:
+            dist.barrier(group=self.control)
+
+    def close(self) -> None:
+        """Leaves the process group."""
+        if self.world > 1 and dist.is_initialized():
+            dist.destroy_process_group()
+
+
+def choose_device(name: str) -> torch.device:
+    """'auto', 'cpu', 'cuda', 'cuda:1', 'mps' -> device; UserError where it is not there."""
+    if name == "auto":
+        if torch.cuda.is_available():
+            name = "cuda"
+        elif torch.backends.mps.is_available():
+            name = "mps"
+        else:
+            name = "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise UserError(f"device {name!r}: must be auto, cpu, cuda, cuda:N or mps") from None
+    if device.type == "cuda":
+        if not torch.cuda.is_available():
+            raise UserError(
+                f"device {name!r}: PyTorch {torch.__version__} sees no CUDA GPU here; use --device cpu, or install "
+                f"a GPU driver and a CUDA build of PyTorch (pytorch.org)"
+            )
+        if (device.index or 0) >= torch.cuda.device_count():
+            raise UserError(f"device {name!r}: this machine has {torch.cuda.device_count()} CUDA GPUs, from cuda:0")
+    elif device.type == "mps" and not torch.backends.mps.is_available():
+        raise UserError(f"device {name!r}: Apple's Metal is not available here; use --device cpu")
+    elif device.type not in ("cpu", "cuda", "mps"):
+        raise UserError(f"device {name!r}: must be auto, cpu, cuda, cuda:N or mps")
+    return device
+
+
+def start(device_name: str = "auto") -> Processes:
+    """Joins the processes torchrun has started (WORLD_SIZE in the environment), or stays alone."""
+    device = choose_device(device_name)
+    world = int(os.environ.get("WORLD_SIZE", "1"))
+    if world == 1:
+        return Processes(device=device)
+    rank, local = int(os.environ["RANK"]), int(os.environ.get("LOCAL_RANK", "0"))
+    if device.type == "cuda":
+        if local >= torch.cuda.device_count():
+            raise UserError(
+                f"{os.environ.get('LOCAL_WORLD_SIZE', world)} processes on a machine with "
+                f"{torch.cuda.device_count()} GPUs; start at most one per GPU (torchrun --nproc-per-node)"
+            )
+        device = torch.device("cuda", local)
+        torch.cuda.set_device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+    return Processes(rank, world, device, dist.new_group(backend="gloo"))

@@ -1,0 +1,73 @@
+"""How long the rest of a training will take, knowing that later phases are slower.
+
+The cost of an image at a level is taken from the rates measured at that level in this run; for levels not
+reached yet it is extrapolated from the last measured one by arithmetic (multiply-adds of both networks).
+"""
+
+from __future__ import annotations
+
+from stylegan.config import Config
+from stylegan.config.schema import ImageShape
+from stylegan.training import schedule as schedules
+
+
+def multiply_adds(shape: ImageShape, level: int) -> float:
+    """Multiply-adds per image of one network with levels 0..level, convolutions only."""
+    total = 0.0
+    for k in range(level + 1):
+        h, w = shape.size(k)
+        outer, inner = shape.fmaps(k + 1), shape.fmaps(max(k, 1))
+        resampling = 4 if k else 0  # 4x4 kernel at stride 2: 4 taps per pixel of the larger image
+        total += h * w * (9 * outer * outer + resampling * inner * outer)
+    return total
+
+
+class Eta:
+    """Seconds per image by level, and the seconds that remain."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.measured: dict[int, float] = {}  # level -> seconds per image
+
+    def record(self, level: int, seconds_per_image: float) -> None:
+        """A measured rate; the latest counts most."""
+        old = self.measured.get(level)
+        self.measured[level] = seconds_per_image if old is None else 0.5 * (old + seconds_per_image)
+
+    def seconds_per_image(self, level: int) -> float | None:
+        """Measured or extrapolated; None before anything was measured."""
+        if level in self.measured:
+            return self.measured[level]
+        if not self.measured:
+            return None
+        known = min(self.measured, key=lambda other: (abs(other - level), -other))
+        g = self.config.generator
+        return self.measured[known] * multiply_adds(g, level) / multiply_adds(g, known)
+
+    def remaining(self, nimg: int) -> float | None:
+        """Seconds from `nimg` images to the end of the schedule; None before anything was measured."""
+        if not self.measured:
+            return None
+        plan, top = self.config.schedule, self.config.generator.top
+        end = plan.total_kimg * 1000
+        boundary = max(1.0, min(plan.stable_kimg or end, plan.fade_kimg or end) * 1000)
+        seconds, position = 0.0, float(nimg)
+        while position < end:
+            level = schedules.at(plan, top, int(position)).level
+            step = end - position if level == top else min((position // boundary + 1) * boundary, end) - position
+            seconds += step * (self.seconds_per_image(level) or 0.0)
+            position += max(step, 1.0)
+        return seconds
+
+
+def human_time(seconds: float | None) -> str:
+    """'41 s', '12 min', '3 h 05 min', '2 d 4 h'; '?' for None."""
+    if seconds is None:
+        return "?"
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 100:
+        return f"{minutes} min"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours < 48 else f"{hours // 24} d {hours % 24} h"

@@ -1,0 +1,94 @@
+"""A run folder: its lock, its configuration, and what may not change between two sessions.
+
+RUN/config.json, stats.jsonl, log.txt, reals.png, grids/, snapshots/, checkpoints/, tensorboard/,
+model.safetensors (the averaged generator as of the last report), timelapse.mp4 (at the end).
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from stylegan.config import Config
+from stylegan.errors import UserError
+from stylegan.snapshot import write_atomically
+
+# fields that may differ when a run goes on: they change what is kept, not what is computed
+_HOUSEKEEPING = {
+    "preset",
+    "data.path",
+    "training.snapshot_ticks",
+    "training.checkpoint_ticks",
+    "training.keep_checkpoints",
+    "training.micro_batch",
+}
+
+
+def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """{'loss': {'r1_gamma': 10}} -> {'loss.r1_gamma': 10}; tables by resolution stay values."""
+    flat = {}
+    for key, value in config.items():
+        name = f"{prefix}{key}"
+        if isinstance(value, dict) and not name.endswith("_by_resolution"):
+            flat |= flatten(value, name + ".")
+        else:
+            flat[name] = value
+    return flat
+
+
+class RunFolder:
+    """An exclusively held run folder. UserError where it cannot be written or another process holds it."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UserError(f"{path}: the run folder cannot be made ({error.strerror}); choose another --out") from None
+        self._lock = FileLock(str(self.path / ".lock"))
+        try:
+            self._lock.acquire(timeout=0)
+        except Timeout:
+            raise UserError(
+                f"{path}: another process is training in this folder; wait for it, stop it, or choose another --out"
+            ) from None
+        except OSError as error:
+            raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
+
+    def release(self) -> None:
+        """Lets other processes have the folder."""
+        self._lock.release()
+
+    def adopt(self, config: Config, extend: bool = False) -> None:
+        """Stores the configuration of a new run, or checks that an existing run has the same.
+
+        UserError names the fields that differ. `extend` allows a longer schedule.total_kimg.
+        """
+        stored = stored_config(self.path)
+        if stored is not None:
+            old, new = flatten(stored.model_dump(mode="json")), flatten(config.model_dump(mode="json"))
+            differing = {name for name in old if old[name] != new[name]} - _HOUSEKEEPING
+            if extend and new["schedule.total_kimg"] > old["schedule.total_kimg"]:
+                differing.discard("schedule.total_kimg")
+            if differing:
+                fields = ", ".join(f"{n} was {old[n]!r} and is now {new[n]!r}" for n in sorted(differing))
+                more = "; --extend allows a longer total_kimg" if "schedule.total_kimg" in differing else ""
+                raise UserError(
+                    f"{self.path}: holds a run with another configuration: {fields}; repeat its settings to go on, "
+                    f"or choose another --out{more}"
+                )
+        write_atomically(self.path / "config.json", config.model_dump_json(indent=1).encode())
+
+
+def stored_config(path: str | Path) -> Config | None:
+    """The configuration of the run in a folder, None where there is no run."""
+    file = Path(path) / "config.json"
+    if not file.exists():
+        return None
+    try:
+        return Config.model_validate(json.loads(file.read_text()))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{file}: not a configuration of this version ({error}); choose another --out") from None

@@ -1,0 +1,249 @@
+"""One training step of the discriminator and one of the generator, mirroring each other.
+
+Order and details are those of the official program: the fakes of the D step carry the labels of the reals,
+those of the G step are drawn from the data's labels; style mixing and the running mean of w act in both;
+there is no truncation; G_ema follows G after the D step, before the G step.
+
+Shapes: N global batch, n rows of one micro-batch of this process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from stylegan import lod as lods
+from stylegan.config import Config
+from stylegan.distributed import Processes
+from stylegan.networks import Discriminator, Generator
+from stylegan.ops.resample import fade_reals
+from stylegan.training import losses
+from stylegan.training.adam import Adam
+from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, rows_of_part, seed_of
+from stylegan.training.ema import ema_beta, update_ema
+from stylegan.training.schedule import Point
+
+# what a pair of steps reports, summed over the steps of a tick; penalty steps are counted apart
+STATISTICS = ("steps", "loss_d", "loss_g", "score_real", "score_fake", "sign_real", "penalty", "penalty_steps")
+
+
+@dataclass
+class MicroBatch:
+    """Samples that go through the networks together."""
+
+    rows: torch.Tensor  # [n], their places in the global batch
+    images: torch.Tensor  # uint8 [n, C, h, w]
+    labels: torch.Tensor  # float [n, classes], of the reals
+    drawn_labels: torch.Tensor  # float [n, classes], drawn for the G step
+
+
+class Trainer:
+    """G, D, the averaged G, and their optimizers, on one device."""
+
+    def __init__(self, config: Config, processes: Processes | None = None) -> None:
+        self.config = config
+        self.processes = processes or Processes()
+        device = self.processes.device
+        torch.manual_seed(seed_of(config.training.seed, "weights") % 2**63)
+        self.G = Generator(config.generator).to(device)
+        self.D = Discriminator(config.discriminator).to(device)
+        self.G_ema = Generator(config.generator).to(device).requires_grad_(False)
+        update_ema(self.G_ema, self.G, 0.0)
+        betas, eps = config.training.adam_betas, config.training.adam_eps
+        self.adam_g = Adam(self.G.parameters(), config.schedule.lr, betas, eps)
+        self.adam_d = Adam(self.D.parameters(), config.schedule.lr, betas, eps)
+        self.d_steps = 0
+        self.statistics = torch.zeros(len(STATISTICS), device=device)
+        self._set_precision()
+
+    def _set_precision(self) -> None:
+        precision = self.config.training.precision
+        dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+        for network in (self.G.synthesis, self.G_ema.synthesis, self.D):
+            network.compute_dtype = dtype
+        if self.processes.device.type == "cuda":
+            torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
+            torch.backends.cudnn.allow_tf32 = precision != "fp32"
+
+    def reset_optimizers(self) -> None:
+        """Adam starts afresh, as officially whenever floor or ceil of lod changes."""
+        self.adam_g.reset()
+        self.adam_d.reset()
+
+    def step(self, point: Point, nimg: int, micro_batches: Sequence[MicroBatch]) -> None:
+        """One D step, the EMA update and one G step on a global batch; `nimg` images were shown before it."""
+        self.adam_d.set_lr(point.d_lr)
+        self.adam_g.set_lr(point.g_lr)
+        self.d_step(point, nimg, micro_batches)
+        update_ema(self.G_ema, self.G, ema_beta(point.batch, self.config.training.ema_kimg))
+        self.g_step(point, nimg, micro_batches)
+        self.statistics[0] += 1
+
+    def d_step(self, point: Point, nimg: int, micro_batches: Sequence[MicroBatch]) -> None:
+        """Discriminator: reals against fakes, with the gradient penalty the configuration asks for."""
+        config, lod = self.config.loss, point.lod
+        penalised = self.d_steps % config.penalty_interval == 0
+        self.G.requires_grad_(False)
+        self.D.requires_grad_(True)
+        self.adam_d.zero_grad(set_to_none=True)
+        latents, noise_seed = self._draw("d", point, nimg)
+        sums = torch.zeros_like(self.statistics)
+        mean_w = torch.zeros_like(self.G.w_avg)
+        for part in micro_batches:
+            fakes, w = self._fakes(latents, noise_seed, point, part, part.labels)
+            mean_w += w.sum(dim=0) / point.batch
+            reals = self._reals(part, lod, nimg, point.batch)
+            loss, penalty, real_scores, fake_scores = self._d_loss(
+                reals, fakes, part, lod, nimg, point.batch, penalised
+            )
+            total = loss if penalty is None else loss + penalty * config.penalty_interval
+            total.sum().div(point.batch).backward()
+            sums += _statistics(
+                point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores
+            )
+        self._exchange(self.D, sums, mean_w)
+        sums[STATISTICS.index("penalty_steps")] = float(penalised and self._has_penalty)
+        self.statistics += sums
+        self.adam_d.step()
+        self.G.update_w_avg(mean_w)
+        self.d_steps += 1
+
+    def g_step(self, point: Point, nimg: int, micro_batches: Sequence[MicroBatch]) -> None:
+        """Generator: fakes against the discriminator as it stands."""
+        config, lod = self.config.loss, point.lod
+        paired = config.kind == "relativistic"
+        self.D.requires_grad_(False)
+        self.G.requires_grad_(True)
+        self.adam_g.zero_grad(set_to_none=True)
+        latents, noise_seed = self._draw("g", point, nimg)
+        sums = torch.zeros_like(self.statistics)
+        mean_w = torch.zeros_like(self.G.w_avg)
+        for part in micro_batches:
+            labels = part.labels if paired else part.drawn_labels
+            fakes, w = self._fakes(latents, noise_seed, point, part, labels)
+            mean_w += w.detach().sum(dim=0) / point.batch
+            fake_scores = self.D(fakes, labels, lod)
+            if paired:
+                with torch.no_grad():
+                    real_scores = self.D(self._reals(part, lod, nimg, point.batch), labels, lod)
+                loss = losses.g_relativistic(fake_scores, real_scores)
+            elif config.kind == "logistic":
+                loss = losses.g_nonsaturating(fake_scores)
+            else:
+                loss = losses.g_wgan(fake_scores)
+            loss.sum().div(point.batch).backward()
+            sums += _statistics(point.batch, loss_g=loss)
+        self._exchange(self.G, sums, mean_w)
+        self.statistics += sums
+        self.adam_g.step()
+        self.G.update_w_avg(mean_w)
+
+    @property
+    def _has_penalty(self) -> bool:
+        config = self.config.loss
+        return config.kind == "wgan-gp" or config.r1_gamma > 0 or config.r2_gamma > 0
+
+    def _d_loss(
+        self,
+        reals: torch.Tensor,
+        fakes: torch.Tensor,
+        part: MicroBatch,
+        lod: float,
+        nimg: int,
+        batch: int,
+        penalised: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
+        """(loss [n, 1], penalty [n, 1] or None, real scores [n, 1], fake scores [n, 1])."""
+        config = self.config.loss
+        r1, r2 = penalised and config.r1_gamma > 0, penalised and config.r2_gamma > 0
+        reals.requires_grad_(r1)
+        fakes.requires_grad_(r2)
+        real_scores = self.D(reals, part.labels, lod)
+        fake_scores = self.D(fakes, part.labels, lod)
+        game = {
+            "logistic": losses.d_logistic,
+            "wgan-gp": losses.d_wgan,
+            "hinge": losses.d_hinge,
+            "relativistic": losses.d_relativistic,
+        }[config.kind]
+        loss = game(real_scores, fake_scores)
+        penalties = []
+        if r1:
+            penalties.append(losses.r1_penalty(real_scores, reals, config.r1_gamma, lod))
+        if r2:
+            penalties.append(losses.r1_penalty(fake_scores, fakes, config.r2_gamma, lod))
+        if config.kind == "wgan-gp":
+            loss = loss + losses.drift_penalty(real_scores, config.wgan_drift)
+            if penalised:
+                generator = torch.Generator().manual_seed(seed_of(self.config.training.seed, "gp", nimg))
+                t = torch.rand(batch, 1, 1, 1, generator=generator)[part.rows].to(reals.device)
+                between = losses.interpolate(reals.detach(), fakes.detach(), t).requires_grad_(True)
+                penalties.append(
+                    losses.wgan_penalty(
+                        self.D(between, part.labels, lod), between, config.wgan_lambda, config.wgan_target, lod
+                    )
+                )
+        penalty = torch.stack(penalties).sum(dim=0)[:, None] if penalties else None
+        return loss, penalty, real_scores, fake_scores
+
+    def _draw(self, purpose: str, point: Point, nimg: int) -> tuple[LatentDraw, int]:
+        seed = self.config.training.seed
+        latents = draw_latents(
+            self.config.generator, self.config.loss.mixing, point.lod, point.batch, seed_of(seed, purpose, nimg)
+        )
+        return latents, seed_of(seed, purpose, "noise", nimg)
+
+    def _fakes(
+        self, latents: LatentDraw, noise_seed: int, point: Point, part: MicroBatch, labels: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images of the generator in training, [n, C, h, w], and their un-mixed w [n, D]."""
+        device, synthesis = self.processes.device, self.G.synthesis
+        one_hot = labels if self.G.config.labels else None
+        noise = draw_noise(synthesis, point.lod, point.batch, part.rows, noise_seed, device)
+        ws = self.G.mapping(latents.z[part.rows].to(device), one_hot)  # n L D
+        w = ws[:, 0]
+        if latents.cutoff is not None:
+            mixed = self.G.mapping(latents.z_mixed[part.rows].to(device), one_hot)
+            ws = torch.cat([ws[:, : latents.cutoff], mixed[:, latents.cutoff :]], dim=1)
+        return synthesis(ws, point.lod, noise or "none"), w
+
+    def _reals(self, part: MicroBatch, lod: float, nimg: int, batch: int) -> torch.Tensor:
+        """Real images as the discriminator sees them: [-1, 1], mirrored, cross-faded; [n, C, h, w]."""
+        images = part.images.to(self.processes.device, non_blocking=True).float() / 127.5 - 1.0
+        if self.config.data.mirror:
+            generator = torch.Generator().manual_seed(seed_of(self.config.training.seed, "mirror", nimg))
+            flip = (torch.rand(batch, generator=generator) >= 0.5)[part.rows].to(images.device)
+            images = torch.where(flip[:, None, None, None], images.flip(3), images)
+        return fade_reals(images, lods.fade_of(lod))
+
+    def _exchange(self, network: torch.nn.Module, *extra: torch.Tensor) -> None:
+        """Sums gradients (and small extras) over the processes."""
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        self.processes.sum_([*gradients, *extra])
+
+
+def _statistics(batch: int, **values: torch.Tensor | None) -> torch.Tensor:
+    """A row of STATISTICS from per-sample values, as their share of the global batch's mean."""
+    values["sign_real"] = None if values.get("score_real") is None else values["score_real"].sign()  # type: ignore[union-attr]
+    device = next(value.device for value in values.values() if value is not None)
+    zero = torch.zeros((), device=device)
+    return torch.stack(
+        [zero if (value := values.get(name)) is None else value.detach().float().sum() / batch for name in STATISTICS]
+    )
+
+
+def split_batch(config: Config, processes: Processes, batch: int) -> list[torch.Tensor]:
+    """Rows [n] of the global batch for each micro-batch of this process.
+
+    ValueError where the batch cannot be divided among the processes.
+    """
+    world, limit = processes.world, config.training.micro_batch
+    if batch % world:
+        raise ValueError(f"a batch of {batch} cannot be divided among {world} processes; change the batch sizes")
+    own = batch // world
+    rounds = next(k for k in range(1, own + 1) if own % k == 0 and (limit == 0 or own // k <= limit))
+    group = config.discriminator.mbstd_group
+    parts = world * rounds
+    return [rows_of_part(batch, processes.rank * rounds + j, parts, group) for j in range(rounds)]
