@@ -27,7 +27,7 @@ _PUBLIC = {
     "z_from_seeds": "stylegan.latents",
 }
 
-__all__ = [*_PUBLIC, "__version__"]  # noqa: PLE0604
+__all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
     from stylegan.config import Config, DiscriminatorConfig, GeneratorConfig

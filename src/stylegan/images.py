@@ -84,9 +84,7 @@ def grid(images: np.ndarray | Sequence[np.ndarray], columns: int | None = None, 
     height, width, channels = images[0].shape
     columns = columns or square_columns(len(images), height, width)
     rows = math.ceil(len(images) / columns)
-    canvas = np.full(
-        (rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8
-    )
+    canvas = np.full((rows * (height + gap) - gap, columns * (width + gap) - gap, channels), 255, dtype=np.uint8)
     for i, image in enumerate(images):
         y, x = i // columns * (height + gap), i % columns * (width + gap)
         canvas[y : y + height, x : x + width] = image

@@ -31,9 +31,7 @@ def parse_seeds(text: str) -> list[int]:
     for part in text.split(","):
         match = re.fullmatch(r"\s*(\d+)\s*(?:-\s*(\d+)\s*)?", part)
         if match is None:
-            raise UserError(
-                f"seeds {text!r}: {part.strip()!r} is no number or range; write for example 0-63,100,7"
-            )
+            raise UserError(f"seeds {text!r}: {part.strip()!r} is no number or range; write for example 0-63,100,7")
         first, last = int(match[1]), int(match[2] or match[1])
         if last < first:
             raise UserError(f"seeds {text!r}: the range {first}-{last} runs backwards; write {last}-{first}")
@@ -93,8 +91,9 @@ def slerp(a: torch.Tensor, b: torch.Tensor, t: torch.Tensor | float) -> torch.Te
     b = b / b.norm(dim=-1, keepdim=True)
     cosine = (a * b).sum(dim=-1, keepdim=True)
     across = b - cosine * a  # the part of b at right angles to a
-    across = across / across.norm(dim=-1, keepdim=True).clamp_min(1e-12)
-    angle = t * torch.acos(cosine.clamp(-1.0, 1.0))
+    sine = across.norm(dim=-1, keepdim=True)
+    across = across / sine.clamp_min(1e-12)
+    angle = t * torch.atan2(sine, cosine)  # acos(cosine), but exact for small angles too
     mixed = a * torch.cos(angle) + across * torch.sin(angle)
     return mixed / mixed.norm(dim=-1, keepdim=True)
 

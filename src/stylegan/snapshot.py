@@ -155,7 +155,7 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             header = json.loads(metadata["stylegan"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise UserError(f"{path}: not a readable model file ({error}); it may be cut short or of another kind") from None
+        raise UserError(f"{path}: not a readable model file ({error}); it may be cut short or another kind") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
         raise UserError(f"{path}: model format {found}, this version ({__version__}) reads {FORMAT}; update it")

@@ -31,6 +31,11 @@ FULL_GRADIENTS = [
 ]
 STRIDES = {"style32": 8, "progan32": 4}
 
+# Sample 5 of these has one activation of the first D layer at -6e-7, nearer to the kink of the leaky ReLU than
+# float32 images are exact (3e-5): which side it falls on decides 5e-4 of that sample's gradient penalty. They
+# are held to their limits in float64, where the sign is certain, and to 1e-3 in float32.
+AT_THE_KINK = {("style32", "D_wgan_gp", 0.0), ("style32", "D_hinge_gp", 0.0)}
+
 
 @dataclass
 class Play:
@@ -41,19 +46,23 @@ class Play:
     d: Discriminator
     io: Recorded
     mix_cutoff: int | None = None
+    dtype: torch.dtype = torch.float32
+
+    def given(self, key: str) -> torch.Tensor:
+        return tensor(self.io[key]).to(self.dtype)
 
     def fakes(self) -> torch.Tensor:
         """G in training: no truncation, style mixing, and the running mean of the un-mixed w."""
-        z = tensor(self.io["z"])
+        z = self.given("z")
         ws = self.g.mapping(z)
         self.g.update_w_avg(ws[:, 0].detach().mean(dim=0))
         if self.mix_cutoff is not None:
-            mixed = self.g.mapping(tensor(self.io["z2_mix"]))
+            mixed = self.g.mapping(self.given("z2_mix"))
             ws = torch.cat([ws[:, : self.mix_cutoff], mixed[:, self.mix_cutoff :]], dim=1)
         return self.g.synthesis(ws, self.lod, noise="stored")
 
     def reals(self) -> torch.Tensor:
-        return downscale2d(tensor(self.io["reals"]), 2 ** int(self.lod)).requires_grad_()
+        return downscale2d(self.given("reals"), 2 ** int(self.lod)).requires_grad_()
 
     def real_and_fake(self) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor, torch.Tensor]:
         """(reals, fakes, scores of reals, scores of fakes)."""
@@ -61,7 +70,7 @@ class Play:
         return reals, fakes, self.d(reals, lod=self.lod), self.d(fakes, lod=self.lod)
 
     def wgan_penalty(self, reals: torch.Tensor, fakes: torch.Tensor) -> torch.Tensor:
-        between = losses.interpolate(reals.detach(), fakes.detach(), tensor(self.io["gp_mixing"])).requires_grad_()
+        between = losses.interpolate(reals.detach(), fakes.detach(), self.given("gp_mixing")).requires_grad_()
         return losses.wgan_penalty(self.d(between, lod=self.lod), between, lod=self.lod)
 
 
@@ -136,7 +145,7 @@ def places(name: str, kind: str) -> dict[str, NDArray[Any]]:
 def in_official_layout(name: str, kind: str, gradients: dict[str, torch.Tensor | None]) -> dict[str, NDArray[Any]]:
     """Gradients by parameter name -> by official variable name, trainables only, in the official layout."""
     sizes = {variable: int(np.prod(shape)) for variable, shape in case.meta(name)[f"{kind}_vars"]}
-    flat = np.zeros(sum(sizes.values()), np.float32)
+    flat = np.zeros(sum(sizes.values()))
     for key, place in places(name, kind).items():
         gradient = gradients[key]
         if gradient is not None:  # else not in use at this lod
@@ -147,12 +156,15 @@ def in_official_layout(name: str, kind: str, gradients: dict[str, torch.Tensor |
 
 
 @cache
-def computed(name: str, loss: str, lod: float) -> tuple[torch.Tensor, dict[str, NDArray[Any]], torch.Tensor]:
+def computed(
+    name: str, loss: str, lod: float, dtype: torch.dtype = torch.float32
+) -> tuple[torch.Tensor, dict[str, NDArray[Any]], torch.Tensor]:
     """(loss per sample, gradient of its mean by official variable name, w_avg afterwards)."""
     facts = case.meta(name)["losses"][loss]
     mixes = facts["mix_uniform"] is not None and facts["mix_uniform"] < facts["style_mixing_prob"]
-    g, d = case.generator(name), case.discriminator(name)
-    play = Play(lod, g, d, recorded(f"{name}_loss"), facts["mix_cutoff"] if mixes else None)
+    g, d = case.generator(name).to(dtype), case.discriminator(name).to(dtype)
+    g.synthesis.compute_dtype = d.compute_dtype = dtype
+    play = Play(lod, g, d, recorded(f"{name}_loss"), facts["mix_cutoff"] if mixes else None, dtype)
     value = LOSSES[loss](play)
     parameters = dict((g if facts["wrt"] == "G" else d).named_parameters())
     gradients = torch.autograd.grad(value.mean(), list(parameters.values()), allow_unused=True)
@@ -166,9 +178,13 @@ def test_every_recorded_loss_has_a_test() -> None:
 
 
 @pytest.mark.parametrize(("name", "loss", "lod"), ALL)
-def test_loss(name: str, loss: str, lod: float) -> None:
+def test_loss(name: str, loss: str, lod: float, monkeypatch: pytest.MonkeyPatch) -> None:
     io, key = recorded(f"{name}_loss"), f"{loss}_lod{lod}"
     value, gradients, w_avg = computed(name, loss, lod)
+    if (name, loss, lod) in AT_THE_KINK:
+        np.testing.assert_allclose(value, io[f"{key}/loss"], atol=1e-3)
+        monkeypatch.setattr(torch.Tensor, "float", torch.Tensor.double)  # the networks end in .float()
+        value, gradients, w_avg = computed(name, loss, lod, torch.float64)
     io.check(f"{key}/loss", value)  # with a penalty [N, N], officially: [N, 1] + [N]
     io.check(f"{key}/loss_mean", value.mean())
     io.check(f"{key}/grad_norms", np.array([np.linalg.norm(g.astype(np.float64)) for g in gradients.values()]))

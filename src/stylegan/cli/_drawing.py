@@ -51,9 +51,7 @@ def drawing_options(psi: str, noise: str) -> Callable[[Command], Command]:
                 show_default=True,
                 help="Noise inputs: drawn from the seed, the network's stored ones, or none.",
             ),
-            click.option(
-                "--channels", metavar="LIST", help="Image channels to draw, such as 0,1,2.  [default: all]"
-            ),
+            click.option("--channels", metavar="LIST", help="Image channels to draw, such as 0,1,2.  [default: all]"),
             click.option(
                 "--batch",
                 type=int,

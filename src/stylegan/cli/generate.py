@@ -14,12 +14,8 @@ from stylegan.errors import UserError
 
 @click.command("generate")
 @click.option("--seeds", default="0-63", show_default=True, help="Numbers and ranges, such as 0-63,100,7.")
-@click.option(
-    "--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder to write to."
-)
-@click.option(
-    "--grid", metavar="COLUMNSxROWS", help="Shape of the contact sheet, or none.  [default: fits the seeds]"
-)
+@click.option("--out", required=True, metavar="DIR", type=click.Path(path_type=Path), help="Folder to write to.")
+@click.option("--grid", metavar="COLUMNSxROWS", help="Shape of the contact sheet, or none.  [default: fits the seeds]")
 @click.option(
     "--format",
     "file_format",
@@ -42,13 +38,11 @@ def command(seeds: str, out: Path, grid: str | None, file_format: str, **options
 
     numbers = parse_seeds(seeds)
     shape = parse_grid(grid)
-    images.prepare_folder(out)
     session = open_session(**options)
     if file_format == "png":
         look = session.look
-        images.check_channels(
-            session.generator.config.channels if look.channels is None else len(look.channels)
-        )
+        images.check_channels(session.generator.config.channels if look.channels is None else len(look.channels))
+    images.prepare_folder(out)
     with progress("drawing") as report:
         size, sheet_note = _draw(session, numbers, out, shape, grid == "none", file_format, report)
     files = f"{len(numbers)} images of {size}" if len(numbers) > 1 else f"1 image of {size}"

@@ -26,9 +26,7 @@ if TYPE_CHECKING:
     show_default=True,
     help="Great circles in Z, or straight lines in W.",
 )
-@click.option(
-    "--loop/--no-loop", default=True, show_default=True, help="Return to the first seed at the end."
-)
+@click.option("--loop/--no-loop", default=True, show_default=True, help="Return to the first seed at the end.")
 @click.option(
     "--easing",
     type=click.Choice(["linear", "smooth"]),
@@ -43,9 +41,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="FILE.mp4, FILE.webp, FILE.gif, or a folder for PNG frames.",
 )
-@click.option(
-    "--frames-dir", metavar="DIR", type=click.Path(path_type=Path), help="PNG frames as well, here."
-)
+@click.option("--frames-dir", metavar="DIR", type=click.Path(path_type=Path), help="PNG frames as well, here.")
 @drawing_options(psi="the model's, usually 0.7", noise="stored")
 def command(
     seeds: str,
@@ -74,16 +70,17 @@ def command(
     clip = out if out.suffix and not out.is_dir() else None
     if clip is not None:
         video.check_format(clip)
-        images.prepare_folder(clip.parent)
     elif frames_dir is not None:
-        raise UserError(
-            f"--out {out}: is a folder for frames already; leave --frames-dir out, or give FILE.mp4"
-        )
-    folder = images.prepare_folder(out) if clip is None else frames_dir and images.prepare_folder(frames_dir)
+        raise UserError(f"--out {out}: already a folder for frames; leave --frames-dir out, or give FILE.mp4")
     if not 0 < fps <= 240:
         raise UserError(f"--fps {fps:g}: must be above 0 and at most 240")
     session = open_session(**options)
     tile_shape(session.generator, session.look)
+    if clip is not None:
+        images.prepare_folder(clip.parent)
+    folder = out if clip is None else frames_dir
+    if folder is not None:
+        images.prepare_folder(folder)
     settings: dict[str, Any] = {"seeds": stations, "frames": frames, "fps": fps}
     settings |= {"space": space, "loop": loop, "easing": easing}
     if session.classes:

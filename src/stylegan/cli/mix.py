@@ -19,9 +19,7 @@ from stylegan.cli._drawing import check_output, drawing_options, open_session, p
     help="Layers taken from B: coarse (0-3), middle (4-7), fine (8 and up), or numbers such as 4-7,9.  "
     "[default: figure 3, the rows shared out to all three]",
 )
-@click.option(
-    "--out", required=True, metavar="FILE.png", type=click.Path(path_type=Path), help="Image to write."
-)
+@click.option("--out", required=True, metavar="FILE.png", type=click.Path(path_type=Path), help="Image to write.")
 @drawing_options(psi="1, as in the paper", noise="stored")
 def command(rows: str, cols: str, layers: str | None, out: Path, **options: Any) -> None:
     """Draw a style-mixing sheet (paper, figure 3) from MODEL.
@@ -37,19 +35,15 @@ def command(rows: str, cols: str, layers: str | None, out: Path, **options: Any)
     from stylegan.latents import parse_layers, parse_seeds
 
     row_seeds, column_seeds = parse_seeds(rows), parse_seeds(cols)
-    check_output(out, [".png"])
     options["psi"] = options["psi"] or "1"
     session = open_session(**options)
     check_styles(session.generator)
+    check_output(out, [".png"])
     chosen = None
     if layers is not None:
-        chosen = {
-            f"{layers.capitalize()} from B": parse_layers(layers, session.look.layers_of(session.generator))
-        }
+        chosen = {f"{layers.capitalize()} from B": parse_layers(layers, session.look.layers_of(session.generator))}
     with progress("mixing") as report:
-        page = mixing_sheet(
-            session.generator, row_seeds, column_seeds, chosen, session.look, session.classes, report
-        )
+        page = mixing_sheet(session.generator, row_seeds, column_seeds, chosen, session.look, session.classes, report)
     settings: dict[str, Any] = {"rows": row_seeds, "columns": column_seeds}
     settings["layers"] = "figure 3" if chosen is None else list(next(iter(chosen.values())))
     if session.classes:

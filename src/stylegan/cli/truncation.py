@@ -13,9 +13,7 @@ from stylegan.cli._drawing import check_output, drawing_options, numbers, open_s
 @click.command("truncation")
 @click.option("--seeds", default="0-7", show_default=True, help="One row each, such as 0-7,100.")
 @click.option("--psis", default="1,0.7,0.5,0,-0.5,-1", show_default=True, help="One column each.")
-@click.option(
-    "--out", required=True, metavar="FILE.png", type=click.Path(path_type=Path), help="Image to write."
-)
+@click.option("--out", required=True, metavar="FILE.png", type=click.Path(path_type=Path), help="Image to write.")
 @drawing_options(psi="", noise="stored")
 def command(seeds: str, psis: str, out: Path, **options: Any) -> None:
     """Draw a truncation sweep (paper, figure 8) from MODEL.
@@ -31,10 +29,10 @@ def command(seeds: str, psis: str, out: Path, **options: Any) -> None:
     from stylegan.latents import parse_seeds
 
     row_seeds, sweep = parse_seeds(seeds), numbers(psis, "--psis")
-    check_output(out, [".png"])
     options["cutoff"] = options["cutoff"] or "all"
     session = open_session(psi=None, **options)
     check_truncatable(session.generator)
+    check_output(out, [".png"])
     with progress("sweeping") as report:
         page = truncation_sheet(session.generator, row_seeds, sweep, session.look, session.classes, report)
     settings: dict[str, Any] = {"seeds": row_seeds, "psis": sweep}

@@ -16,7 +16,7 @@ from stylegan.errors import UserError
 Diff = dict[str, Any]  # nested: section -> field -> value
 
 # 1-GPU batch sizes of the paper's program
-_ONE_GPU = {
+_ONE_GPU: Diff = {
     "schedule": {
         "batch": 4,
         "batch_by_resolution": {4: 128, 8: 128, 16: 128, 32: 64, 64: 32, 128: 16, 256: 8, 512: 4},
@@ -33,8 +33,7 @@ _A: Diff = {
     "discriminator": {"blur": None, "labels": 0},
     "loss": {"kind": "wgan-gp", "r1_gamma": 0.0, "mixing": 0.0},
     "schedule": {
-        "initial_resolution": 4, "total_kimg": 15000, "batch": 16,
-        "batch_by_resolution": {}, "lr": 0.001, "lr_by_resolution": {1024: 0.0015},
+        "initial_resolution": 4, "total_kimg": 12000, "lr_by_resolution": {1024: 0.0015},
     },
 }  # fmt: skip
 _B: Diff = {
@@ -73,7 +72,7 @@ PRESETS: dict[str, tuple[str, Diff]] = {
     "table4-traditional0": ("Table 4: traditional generator (B) without mapping network", _B),
     "table4-traditional8": (
         "Table 4: traditional generator with 8 mapping layers",
-        {**_B, "generator": {**_B["generator"], "mapping_layers": 8}},
+        _B | {"generator": _B["generator"] | {"mapping_layers": 8}},
     ),
     "table4-style0": ("Table 4: style-based generator without mapping layers", {"generator": {"mapping_layers": 0}}),
     "table4-style1": ("Table 4: style-based generator, 1 mapping layer", {"generator": {"mapping_layers": 1}}),
@@ -139,7 +138,8 @@ def complete(
     labels: int,
 ) -> Config:
     """A nested difference with the data's facts filled in -> Config."""
-    shape = {"resolution": (resolution, resolution) if isinstance(resolution, int) else resolution, "channels": channels}
+    size = (resolution, resolution) if isinstance(resolution, int) else resolution
+    shape: Diff = {"resolution": size, "channels": channels}
     generator = {**shape, "labels": labels, **diff.get("generator", {})}
     discriminator = {**shape, "labels": labels, **diff.get("discriminator", {})}
     if generator.get("mapping_layers") == 0 and "w_dim" not in diff.get("generator", {}):

@@ -28,6 +28,7 @@ from stylegan.errors import UserError
 
 VERSION = 1  # of the format
 OPEN_MAPS = 128  # shards mapped at a time; a map holds a file descriptor
+KEPT_BYTES = 64 << 20  # levels up to this size are kept in memory instead, shard by shard
 
 
 class Dataset:
@@ -55,6 +56,7 @@ class Dataset:
         self._shards: list[int] = meta["shards"]
         self._starts = np.concatenate([[0], np.cumsum(self._shards)]).astype(np.int64)
         self._maps: OrderedDict[tuple[Size, int], np.ndarray] = OrderedDict()
+        self._kept: dict[tuple[Size, int], np.ndarray] = {}
         self._lock = threading.Lock()
 
     @staticmethod
@@ -213,8 +215,13 @@ class Dataset:
                     )
 
     def _map(self, size: Size, shard: int) -> np.ndarray:
-        """uint8 [m, C, h, w] of one shard, mapped read-only; the longest unused map is dropped."""
+        """uint8 [m, C, h, w] of one shard, mapped read-only; the longest unused map is dropped.
+
+        Small levels are read instead and kept: a batch of tiny images touches nearly every shard.
+        """
         key = (size, shard)
+        if key in self._kept:
+            return self._kept[key]
         with self._lock:
             if key in self._maps:
                 self._maps.move_to_end(key)
@@ -222,11 +229,15 @@ class Dataset:
             assert self.path is not None
             shape = (self._shards[shard], self.channels, *size)
             file = shard_path(self.path, size, shard)
+            keep = self._count * self.channels * size[0] * size[1] <= KEPT_BYTES
             with open(file, "rb") as handle:
-                mapped = mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
-            if mapped[:HEADER_BYTES] != npy_header(shape):
+                data: Any = handle.read() if keep else mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
+            if data[:HEADER_BYTES] != npy_header(shape):
                 raise UserError(f"{file}: not uint8 {list(shape)} as recorded; prepare again")
-            array: np.ndarray = np.frombuffer(mapped, np.uint8, offset=HEADER_BYTES).reshape(shape)
+            array: np.ndarray = np.frombuffer(data, np.uint8, offset=HEADER_BYTES).reshape(shape)
+            if keep:
+                self._kept[key] = array
+                return array
             self._maps[key] = array
             if len(self._maps) > OPEN_MAPS:
                 self._maps.popitem(last=False)

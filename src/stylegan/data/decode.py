@@ -17,10 +17,11 @@ from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
 Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 # Readers that run no other program (the EPS reader would start Ghostscript).
+Image.init()
 FORMATS = [
     name
-    for name in ("JPEG", "MPO", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "TGA", "AVIF")
-    if name in Image.registered_extensions().values() or name in ("MPO", "DIB")
+    for name in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "TGA", "AVIF")
+    if name in Image.OPEN
 ]
 NPY_MAGIC = b"\x93NUMPY"
 ORIENTATION = 0x0112  # EXIF tag; 5 to 8 swap width and height

@@ -82,9 +82,7 @@ class Sheet:
         y, x = self._corner(row, column)
         self._page[y : y + tile.shape[0], x : x + tile.shape[1]] = tile
 
-    def _write(
-        self, texts: Sequence[str], strips: Sequence[tuple[int, int, int]], size: int, upright: bool
-    ) -> None:
+    def _write(self, texts: Sequence[str], strips: Sequence[tuple[int, int, int]], size: int, upright: bool) -> None:
         """Black texts, each centred in its strip (y, x, length), in the one size that fits all of them.
 
         `upright` texts read up the page.
@@ -109,7 +107,7 @@ class Sheet:
 
 @cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    """Pillow's own scalable font."""
+    """Pillow's own scalable font, which has Latin letters only (no ψ)."""
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"
     return font

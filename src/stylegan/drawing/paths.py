@@ -58,9 +58,7 @@ def interpolation_path(
     return map_latents(G, walk, labels, look)  # F L D
 
 
-def _positions(
-    count: int, frames: int, loop: bool, easing: Easing
-) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _positions(count: int, frames: int, loop: bool, easing: Easing) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """For each frame the seed it leaves, the seed it goes to, and how far it has come (float32 in [0, 1))."""
     steps = count if loop else count - 1
     position = np.arange(frames) * (steps / (frames if loop else max(frames - 1, 1)))

@@ -88,8 +88,8 @@ def check_styles(G: Generator) -> None:
     """UserError for a generator whose layers take no styles (traditional generators, A and B)."""
     if not G.config.styles:
         raise UserError(
-            "this is a traditional generator (configuration A or B): its latent enters at the first layer, so "
-            "there are no styles to mix; use a model of configuration C to F"
+            "this is a traditional generator (configuration A or B): its latent enters at the first layer, "
+            "so there are no styles to mix; use a model of configuration C to F"
         )
 
 
@@ -112,7 +112,7 @@ def map_latents(G: Generator, z: torch.Tensor, labels: torch.Tensor | None, look
     labels = None if labels is None else labels.to(device)
     cutoff = G.config.num_layers if look.cutoff is None else look.cutoff
     rows = []
-    with torch.inference_mode(), exact_float32():
+    with torch.inference_mode(), exact_float32(device):
         for start, stop in _chunks(len(z), look.batch, device):
             ws = G.mapping(z[start:stop], None if labels is None else labels[start:stop])
             rows.append(G.truncate(ws, look.psi, cutoff))
@@ -153,7 +153,7 @@ def _render_batch(G: Generator, ws: torch.Tensor, noise_seeds: Sequence[int], lo
         index = {seed: i for i, seed in enumerate(dict.fromkeys(noise_seeds))}
         noise = [layer[[index[seed] for seed in noise_seeds]].to(device) for layer in drawn]
     try:
-        with exact_float32():
+        with exact_float32(device):
             pictures = G.synthesis(ws.to(device), lod=lod, noise=noise)
     except torch.OutOfMemoryError as error:
         raise UserError(f"--batch {len(ws)}: the GPU's memory is too small for it; halve it") from error
@@ -198,8 +198,16 @@ def _chunks(count: int, batch: int, device: torch.device) -> Iterator[tuple[int,
 
 
 @contextmanager
-def exact_float32() -> Iterator[None]:
-    """cuDNN without TF32 and without timing-dependent choice of algorithm; the old settings come back."""
-    cudnn = torch.backends.cudnn
-    with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False):
+def exact_float32(device: torch.device) -> Iterator[None]:
+    """On CUDA: no TF32, and no choice of algorithm by timing. The old settings come back."""
+    if device.type != "cuda":
         yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    tf32 = matmul.allow_tf32
+    matmul.allow_tf32 = False
+    try:
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        matmul.allow_tf32 = tf32

@@ -104,7 +104,7 @@ def mixing_sheet(
         first = 0
         for name, chosen, count in figure_3_bands(len(rows), look.layers_of(G)):
             numbers = [i % len(rows) for i in range(first, first + count)]
-            bands.append((f"{name.capitalize()} styles from B", chosen, numbers))
+            bands.append((f"{name.capitalize()} from B", chosen, numbers))
             first += count
     else:
         bands = [(title, tuple(chosen), list(range(len(rows)))) for title, chosen in layers.items()]
@@ -161,7 +161,7 @@ def truncation_sheet(
         len(psis),
         tile_shape(G, look),
         row_labels=[_row_label(G, seed, classes) for seed in seeds],
-        column_labels=[f"ψ = {psi:g}".replace("-", "−") for psi in psis],
+        column_labels=[f"psi = {psi:g}" for psi in psis],
     )
     noise_seeds = [seeds[i] for i, _ in cells]
     for cell, image in zip(cells, stream(G, swept, look, noise_seeds, progress), strict=True):

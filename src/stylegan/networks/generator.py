@@ -40,8 +40,8 @@ class Generator(nn.Module):
         self,
         z: torch.Tensor,
         labels: torch.Tensor | None = None,
-        psi: float | None | Default = "default",
-        cutoff: int | None | Default = "default",
+        psi: float | Default | None = "default",
+        cutoff: int | Default | None = "default",
         noise: Noise = "random",
         lod: float | None = None,
         generator: torch.Generator | None = None,
@@ -56,8 +56,8 @@ class Generator(nn.Module):
     def truncate(
         self,
         ws: torch.Tensor,
-        psi: float | None | Default = "default",
-        cutoff: int | None | Default = "default",
+        psi: float | Default | None = "default",
+        cutoff: int | Default | None = "default",
     ) -> torch.Tensor:
         """Truncation trick, appendix B: w_avg + psi·(w − w_avg) for the first `cutoff` layers; [N, L, D].
 

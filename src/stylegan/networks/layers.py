@@ -59,10 +59,9 @@ class EqualizedLinear(EqualizedWeight):
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        bias = self.bias
-        if bias is not None:
-            bias = (bias if self.lrmul == 1.0 else bias * self.lrmul).to(x.dtype)
-        return nn.functional.linear(x.flatten(1), self.scaled(x.dtype), bias)  # N out
+        x = x.flatten(1)
+        bias = None if self.bias is None else (self.bias * self.lrmul).to(x.dtype)
+        return nn.functional.linear(x, self.scaled(x.dtype), bias)  # N out
 
 
 class EqualizedConv2d(EqualizedWeight):

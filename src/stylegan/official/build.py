@@ -102,13 +102,15 @@ def build(
         raise UserError(
             f"official function {func_name!r}: known are {', '.join(builders)}; other networks are not supported"
         )
+    with torch.device("meta"):  # names and shapes are compared before memory is taken
+        _check(builders[kind](dict(static_kwargs))[1], variables)
     network, slots = builders[kind](dict(static_kwargs))
     _fill(network, slots, variables)
     return network.eval().requires_grad_(True)
 
 
-def _fill(network: Generator | Discriminator, slots: dict[str, _Slot], variables: Mapping[str, Any]) -> None:
-    given = dict(variables)
+def _check(slots: dict[str, _Slot], given: Mapping[str, Any]) -> None:
+    """UserError unless every slot has a variable of its shape, and every variable but `lod` a slot."""
     lods = [name for name in given if name.split("/")[-1] == "lod"]
     missing = sorted(set(slots) - set(given))
     left_over = sorted(set(given) - set(slots) - set(lods))
@@ -118,14 +120,24 @@ def _fill(network: Generator | Discriminator, slots: dict[str, _Slot], variables
             f"check the keyword arguments (resolution, channels, labels, fmap_*) the variables were made with"
         )
     for name, slot in slots.items():
-        value = slot.convert(np.asarray(given[name], dtype=np.float32))
-        if value.shape != tuple(slot.tensor.shape):
+        expected = tuple(slot.tensor.shape)
+        try:
+            shape = slot.convert(np.asarray(given[name])).shape
+        except ValueError:  # another number of dimensions
+            shape = None
+        if shape != expected:
             raise UserError(
-                f"official variable {name}: shape {list(np.shape(given[name]))} becomes {list(value.shape)}, "
-                f"the network has {list(slot.tensor.shape)}"
+                f"official variable {name}: shape {list(np.shape(given[name]))} becomes "
+                f"{'nothing usable' if shape is None else list(shape)}, the network has {list(expected)}"
             )
+
+
+def _fill(network: Generator | Discriminator, slots: dict[str, _Slot], given: Mapping[str, Any]) -> None:
+    for name, slot in slots.items():
+        value = slot.convert(np.asarray(given[name], dtype=np.float32))
         with torch.no_grad():
             slot.tensor.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+    lods = [name for name in given if name.split("/")[-1] == "lod"]
     for name in sorted(lods, key=lambda name: name.count("/"), reverse=True):
         network.lod = float(np.asarray(given[name]))  # the top-level variable has the last word
 

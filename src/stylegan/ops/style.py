@@ -8,7 +8,6 @@ Shapes: x [N, C, H, W]; noise [N or 1, 1, H, W]; strength, bias [C]; style [N, 2
 
 from __future__ import annotations
 
-
 import torch
 import torch.nn.functional as F
 

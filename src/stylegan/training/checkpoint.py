@@ -137,7 +137,7 @@ class Loaded:
 
 def latest(folder: Path) -> tuple[Loaded | None, list[str]]:
     """The newest sound checkpoint under RUN/checkpoints, and a sentence about each damaged one passed over."""
-    complaints = []
+    complaints: list[str] = []
     for path in reversed(_all(folder)):
         try:
             return _read(path), complaints

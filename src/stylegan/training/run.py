@@ -29,7 +29,7 @@ _HOUSEKEEPING = {
 
 def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     """{'loss': {'r1_gamma': 10}} -> {'loss.r1_gamma': 10}; tables by resolution stay values."""
-    flat = {}
+    flat: dict[str, Any] = {}
     for key, value in config.items():
         name = f"{prefix}{key}"
         if isinstance(value, dict) and not name.endswith("_by_resolution"):

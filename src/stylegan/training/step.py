@@ -14,11 +14,10 @@ from dataclasses import dataclass
 
 import torch
 
-from stylegan import lod as lods
 from stylegan.config import Config
 from stylegan.distributed import Processes
 from stylegan.networks import Discriminator, Generator
-from stylegan.ops.resample import fade_reals
+from stylegan.ops.fade import fade_reals
 from stylegan.training import losses
 from stylegan.training.adam import Adam
 from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, rows_of_part, seed_of
@@ -216,7 +215,7 @@ class Trainer:
             generator = torch.Generator().manual_seed(seed_of(self.config.training.seed, "mirror", nimg))
             flip = (torch.rand(batch, generator=generator) >= 0.5)[part.rows].to(images.device)
             images = torch.where(flip[:, None, None, None], images.flip(3), images)
-        return fade_reals(images, lods.fade_of(lod))
+        return fade_reals(images, lod)
 
     def _exchange(self, network: torch.nn.Module, *extra: torch.Tensor) -> None:
         """Sums gradients (and small extras) over the processes."""

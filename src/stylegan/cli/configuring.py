@@ -1,0 +1,124 @@
+"""From what the user typed, the data and the machine, to one configuration."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from stylegan.config import Config
+from stylegan.config.auto import Choice, Facts, choose
+from stylegan.config.presets import Diff, complete, merge, preset
+from stylegan.data.cache import open_or_prepare
+from stylegan.data.dataset import Dataset
+from stylegan.distributed import choose_device
+from stylegan.errors import UserError
+from stylegan.training.run import stored_config
+
+
+@dataclass
+class Setup:
+    """A configuration that fits its data, and why automatic settings are what they are."""
+
+    config: Config
+    dataset: Dataset
+    choices: list[Choice] = field(default_factory=list)
+
+
+def configure(
+    data: Path,
+    out: Path,
+    preset_name: str = "auto",
+    changes: Diff | None = None,
+    resolution: str | None = None,
+    labels: bool | None = None,
+    device: str = "auto",
+) -> Setup:
+    """Resolves a preset, the data's facts and the user's changes, in that order. UserError for what does not fit.
+
+    An existing run that was started with the same preset keeps what was chosen for it then, so that it goes on
+    wherever it is resumed; the user's changes are compared with it by the run folder.
+    """
+    torch_device = choose_device(device)
+    dataset = open_or_prepare(data)
+    changes = dict(changes or {})
+    height, width = _resolution(resolution, dataset)
+    use_labels = bool(labels if labels is not None else changes.get("data", {}).get("use_labels", False))
+    if use_labels and dataset.num_classes == 0:
+        raise UserError(
+            f"{data}: has no classes, so labels cannot be used; leave --labels out, or prepare it with --classes "
+            f"(sub-folders as classes) or a dataset.json"
+        )
+    classes = dataset.num_classes if use_labels else 0
+    changes = merge(changes, {"data": {"path": str(data.resolve()), "use_labels": use_labels}})
+    stored = stored_config(out)
+    if stored is not None and stored.preset == preset_name:
+        return Setup(_changed(stored, changes, resolution, labels, (height, width), classes), dataset)
+    if preset_name == "auto":
+        facts = _facts(dataset, height, width, classes, torch_device)
+        diff, choices = choose(facts)
+        config = complete(merge(diff, changes), "auto", (height, width), dataset.channels, classes)
+        return Setup(config, dataset, choices)
+    return Setup(preset(preset_name, (height, width), dataset.channels, classes, changes), dataset)
+
+
+def _changed(
+    stored: Config, changes: Diff, resolution: str | None, labels: bool | None, size: tuple[int, int], classes: int
+) -> Config:
+    """A stored configuration with the user's changes on top."""
+    merged = stored.model_dump()
+    for section, values in changes.items():
+        merged[section] = {**merged[section], **values}
+    if labels is None and "use_labels" not in changes.get("data", {}):
+        merged["data"]["use_labels"] = stored.data.use_labels
+    for network in ("generator", "discriminator"):
+        if resolution is not None:
+            merged[network] |= {"resolution": size, "base": (0, 0)}
+        if labels is not None:
+            merged[network]["labels"] = classes
+    return Config.model_validate(merged)
+
+
+def _resolution(text: str | None, dataset: Dataset) -> tuple[int, int]:
+    """(height, width) to train at: the data's, or a lower level of it."""
+    if text is None:
+        return dataset.size
+    from stylegan.data.pyramid import parse_resolution
+
+    wanted = parse_resolution(text)
+    size = (wanted, wanted) if isinstance(wanted, int) else tuple(wanted)
+    if size not in [tuple(level) for level in dataset.levels]:
+        sizes = ", ".join(f"{w}x{h}" for h, w in dataset.levels)
+        raise UserError(f"--resolution {text}: the data set has the sizes {sizes}; choose one, or prepare it again")
+    return size[0], size[1]
+
+
+def _facts(dataset: Dataset, height: int, width: int, classes: int, device: torch.device) -> Facts:
+    cuda = device.type == "cuda"
+    return Facts(
+        images=len(dataset),
+        height=height,
+        width=width,
+        channels=dataset.channels,
+        classes=classes,
+        device=device.type,
+        memory_gb=torch.cuda.get_device_properties(device).total_memory / 1e9 if cuda else 0.0,
+        processes=int(os.environ.get("WORLD_SIZE", "1")),
+        bf16=cuda and torch.cuda.is_bf16_supported(including_emulation=False),
+    )
+
+
+def print_choices(setup: Setup) -> None:
+    """What was chosen and why, as a table."""
+    if not setup.choices:
+        return
+    table = Table(title="settings chosen from the data and the machine (preset auto)", title_justify="left", box=None)
+    for column in ("setting", "value", "why"):
+        table.add_column(column)
+    for choice in setup.choices:
+        table.add_row(choice.setting, choice.value, choice.reason)
+    Console(stderr=True).print(table)

@@ -1,0 +1,116 @@
+"""`--preset auto`: settings chosen from the data and the device, each with its reason.
+
+The rules, in one place. Sources: widths, batches and learning rates are the paper's (appendix C); gamma
+follows the number of pixels as practitioners of R1 do (gamma grows with the area; 10 at 1024x1024 in the
+paper's units, see `stylegan.training.losses`); length and width follow the amount of data and the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from stylegan import lod as lods
+from stylegan.config.presets import Diff
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the choice depends on."""
+
+    images: int
+    height: int
+    width: int
+    channels: int
+    classes: int
+    device: str  # cpu, cuda, mps
+    memory_gb: float = 0.0  # of one GPU; 0 = unknown
+    processes: int = 1
+    bf16: bool = False  # whether the device computes in bfloat16 natively
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One setting and why."""
+
+    setting: str
+    value: str
+    reason: str
+
+
+def choose(facts: Facts) -> tuple[Diff, list[Choice]]:
+    """(difference to the schema's defaults, the reasons) for data and a device."""
+    h0, w0, top = lods.split_size(facts.height, facts.width)
+    side = lods.nominal(top)
+    cpu = facts.device == "cpu"
+    size = f"{facts.width}x{facts.height}"
+    choices = [Choice("resolution", size, f"the data's size; base {w0}x{h0}, {top} doublings")]
+
+    if cpu:
+        base, most, why = 512, 64, "a CPU: an eighth of the paper's widths"
+    elif facts.images < 20_000 and side <= 256:
+        base, most, why = 4096, 256, f"{facts.images:,} images are learned by heart by wider networks"
+    else:
+        base, most, why = 8192, 512, "the paper's widths"
+    latent = 128 if cpu else 512
+    choices.append(Choice("widths", f"fmap_base {base}, fmap_max {most}, z and w {latent}", why))
+
+    batches = {4: 64, 8: 64, 16: 32, 32: 32} if cpu else {4: 512, 8: 256, 16: 128, 32: 64, 64: 64, 128: 32, 256: 32}
+    batch = 32 if cpu or not facts.memory_gb or facts.memory_gb > 20 else 16
+    batches = {r: b for r, b in batches.items() if r <= side}
+    choices.append(
+        Choice(
+            "batch",
+            f"{batches.get(side, batch)} at full size, more below",
+            "the paper's batches for 8 GPUs, which a modern one takes" if not cpu else "small batches learn sooner",
+        )
+    )
+    micro = 0
+    if facts.memory_gb:
+        per_image = 0.012 * (facts.height * facts.width) / 128**2 * base / 8192
+        micro = max(4, int(0.6 * facts.memory_gb / per_image) // 4 * 4)
+        choices.append(Choice("micro batch", f"at most {micro}", f"what fits {facts.memory_gb:.0f} GB, by estimate"))
+
+    gamma = round(max(0.5, 10 * (side / 1024) ** 0.5 * (0.5 if facts.images > 50_000 else 1.0)), 1)
+    choices.append(Choice("r1_gamma", f"{gamma:g}", f"10 at 1024, less at {side}"))
+
+    passes = 200 if facts.images < 5_000 else 400
+    total = min(25_000, max(2_000, facts.images * passes / 1000))
+    if cpu:
+        total = min(total, 400)
+    steps = top - 1  # from nominal 8 up
+    phase = 600.0 if total >= 25_000 else round(total * 0.45 / max(2 * steps, 1), 3)
+    choices.append(
+        Choice(
+            "length",
+            f"{total:g} kimg, phases of {phase:g} kimg",
+            f"about {1000 * total / max(facts.images, 1):,.0f} passes over the data; half of it at full resolution"
+            if total < 25_000
+            else "the paper's schedule",
+        )
+    )
+    precision = "bf16" if facts.bf16 and not cpu else "fp32"
+    why = "native on this device" if precision == "bf16" else "exact everywhere"
+    choices.append(Choice("precision", precision, why))
+    ema = min(10.0, max(0.5, total / 100))
+    if facts.classes:
+        choices.append(Choice("labels", f"{facts.classes} classes", "the data has them and --labels was given"))
+
+    diff: Diff = {
+        "generator": {"fmap_base": base, "fmap_max": most, "z_dim": latent, "w_dim": latent, "mapping_width": latent},
+        "discriminator": {"fmap_base": base, "fmap_max": most},
+        "schedule": {
+            "total_kimg": total,
+            "initial_resolution": min(8, side),
+            "stable_kimg": phase,
+            "fade_kimg": phase,
+            "batch": batch,
+            "batch_by_resolution": batches,
+            "tick_kimg": max(0.5, round(total / 200, 2)),
+            "tick_kimg_by_resolution": {},
+            "lr": 0.002 if cpu else 0.001,
+            "lr_by_resolution": {} if cpu else {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003},
+        },
+        "loss": {"r1_gamma": gamma},
+        "training": {"precision": precision, "ema_kimg": ema, "micro_batch": micro},
+    }
+    return diff, choices
