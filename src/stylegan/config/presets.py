@@ -78,6 +78,18 @@ PRESETS: dict[str, tuple[str, Diff]] = {
     "table4-style1": ("Table 4: style-based generator, 1 mapping layer", {"generator": {"mapping_layers": 1}}),
     "table4-style2": ("Table 4: style-based generator, 2 mapping layers", {"generator": {"mapping_layers": 2}}),
     "table4-style8": ("Table 4: style-based generator, 8 mapping layers (= F)", _F),
+    "digits": (
+        "the demo: 32x32 handwritten digits in a few minutes on a CPU",
+        {
+            "generator": {"fmap_base": 256, "fmap_max": 48, "z_dim": 64, "w_dim": 64, "mapping_width": 64,
+                          "mapping_layers": 4},
+            "discriminator": {"fmap_base": 256, "fmap_max": 48},
+            "schedule": {"total_kimg": 54, "stable_kimg": 6, "fade_kimg": 6, "batch": 32, "batch_by_resolution": {},
+                         "tick_kimg": 2, "tick_kimg_by_resolution": {}, "lr": 0.002, "lr_by_resolution": {}},
+            "loss": {"r1_gamma": 2.0},
+            "training": {"ema_kimg": 0.5},
+        },
+    ),
     "tiny": (
         "a few-minute training on a CPU: 64 channels at most, short phases",
         {

@@ -97,6 +97,15 @@ class GeneratorConfig(ImageShape):
     noise: bool = Field(True, description="noise inputs (E, F)")
     pixel_norm: bool = Field(False, description="pixel norm after every layer (A, B)")
     instance_norm: bool = Field(True, description="instance norm before the style (C-F)")
+    norm_eps: float = Field(
+        1e-8, gt=0, description="epsilon of these two norms (1e-5 in models imported from PyTorch programs)"
+    )
+    bias_before_blur: bool = Field(
+        False, description="an up-convolution's bias is added before its blur (models imported from rosinality's)"
+    )
+    shared_noise: bool = Field(
+        False, description="both layers of a level take the noise of the first (models imported from rosinality's)"
+    )
     w_avg_beta: float = Field(0.995, ge=0, le=1, description="decay of the running mean of w; 1 = frozen")
     truncation_psi: float | None = Field(0.7, description="psi used when none is given; null = none")
     truncation_cutoff: int | None = Field(8, description="layers truncated by default; null = none")
@@ -126,8 +135,16 @@ class GeneratorConfig(ImageShape):
 class DiscriminatorConfig(ImageShape):
     """Discriminator (Progressive GAN, Table 2, with the blur of StyleGAN's configuration B)."""
 
-    mbstd_group: int = Field(4, ge=0, description="samples per minibatch-stddev group; 0 or 1 = no such layer")
+    mbstd_group: int = Field(
+        4, ge=0, description="samples per minibatch-stddev group; 0 or 1 = no such layer, 65536 = the whole batch"
+    )
     mbstd_features: int = Field(1, ge=1, description="feature maps it appends")
+    from_rgb_activation: bool = Field(
+        True, description="activation after from_rgb (off in models imported from huangzh13's program)"
+    )
+    widen_first: bool = Field(
+        False, description="a block's first convolution widens, not its second (models imported from rosinality's)"
+    )
 
 
 class DataConfig(Section):

@@ -18,7 +18,7 @@ Colour = tuple[int, int, int]
 WHITE: Colour = (255, 255, 255)
 # Readers that run no other program (the EPS reader would start Ghostscript).
 Image.init()
-FORMATS = [
+FORMATS: list[str] = [
     name
     for name in ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP", "DIB", "PPM", "JPEG2000", "TGA", "AVIF")
     if name in Image.OPEN

@@ -20,8 +20,9 @@ class DownBlock(nn.Module):
         super().__init__()
         self.config = config
         inputs, outputs = config.fmaps(level + 1), config.fmaps(level)
-        self.conv = EqualizedConv2d(inputs, inputs, 3, equalized=config.equalized)
-        self.down = EqualizedWeight((outputs, inputs, 3, 3), equalized=config.equalized)
+        middle = outputs if config.widen_first else inputs
+        self.conv = EqualizedConv2d(inputs, middle, 3, equalized=config.equalized)
+        self.down = EqualizedWeight((outputs, middle, 3, 3), equalized=config.equalized)
         self.down_bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -102,4 +103,5 @@ class Discriminator(nn.Module):
         return scores if one_hot is None else (scores * one_hot).sum(dim=1, keepdim=True)  # N 1
 
     def _from_rgb(self, images: torch.Tensor, level: int) -> torch.Tensor:
-        return activate(self.from_rgb[level](images.to(self.compute_dtype)), self.config.nonlinearity)
+        x = self.from_rgb[level](images.to(self.compute_dtype))
+        return activate(x, self.config.nonlinearity) if self.config.from_rgb_activation else x

@@ -71,10 +71,14 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
         """x [N, Cin, H, W], w [N, D], noise [N or 1, 1, H', W'] -> [N, Cout, H', W']."""
+        bias = self.bias
         if self.conv is not None:
             weight = self.conv.scaled(x.dtype)
             if self.upscale:
                 x = upscale_conv2d(x, weight)
+                if self.config.bias_before_blur:
+                    x = x + bias.to(x.dtype).reshape(1, -1, 1, 1)
+                    bias = torch.zeros_like(bias)
                 if self.config.blur:
                     x = blur2d(x, self.config.blur)
             else:
@@ -84,11 +88,12 @@ class SynthesisLayer(nn.Module):
             x,
             noise,
             self.noise_strength,
-            self.bias,
+            bias,
             style,
             self.config.nonlinearity,
             self.config.pixel_norm,
             self.config.instance_norm,
+            self.config.norm_eps,
         )
 
 
@@ -137,6 +142,8 @@ class SynthesisNetwork(nn.Module):
             raise ValueError(f"ws {list(ws.shape)}: this network takes [N, {config.num_layers}, {config.w_dim}]")
         level, fade = lods.level_of(lod, config.top), lods.fade_of(lod)
         noises = self._noises(noise, len(ws), lod, ws.device, generator)
+        if config.shared_noise:
+            noises = [noises[i - i % 2] for i in range(len(noises))]
         x = self.input(ws, self.compute_dtype)
         lower = x
         for k in range(level + 1):

@@ -136,7 +136,7 @@ def _fill(network: Generator | Discriminator, slots: dict[str, _Slot], given: Ma
     for name, slot in slots.items():
         value = slot.convert(np.asarray(given[name], dtype=np.float32))
         with torch.no_grad():
-            slot.tensor.copy_(torch.from_numpy(np.ascontiguousarray(value)))
+            slot.tensor.copy_(torch.from_numpy(np.require(value, requirements=("C", "W"))))
     lods = [name for name in given if name.split("/")[-1] == "lod"]
     for name in sorted(lods, key=lambda name: name.count("/"), reverse=True):
         network.lod = float(np.asarray(given[name]))  # the top-level variable has the last word

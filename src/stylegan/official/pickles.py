@@ -51,7 +51,7 @@ class OfficialNetwork:
 
     @property
     def is_generator(self) -> bool:
-        return "G" in self.func_name.split(".")[-1][:1]
+        return self.func_name.split(".")[-1].startswith("G")
 
     def build(self) -> Generator | Discriminator:
         """The network, with its weights and lod. UserError where arguments and variables do not agree."""

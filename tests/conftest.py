@@ -1,0 +1,9 @@
+"""One thread per test process: pytest-xdist runs several, and threads that wait for each other cost more than they give."""
+
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # for the commands that tests start as well
+
+import torch
+
+torch.set_num_threads(1)
