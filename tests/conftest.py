@@ -1,4 +1,4 @@
-"""One thread per test process: pytest-xdist runs several, and threads that wait for each other cost more than they give."""
+"""One thread per test process: pytest-xdist runs several, and threads that wait for each other cost time."""
 
 import os
 

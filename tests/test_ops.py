@@ -42,7 +42,9 @@ def derivatives(y: torch.Tensor, inputs: list[torch.Tensor], order: int) -> list
     found: list[torch.Tensor] = []
     level = [y]
     for i in range(order):
-        number = sum((t * torch.linspace(-1, 2, t.numel(), dtype=t.dtype).reshape(t.shape)).pow(2).sum() for t in level)
+        number = sum(
+            (t * torch.linspace(-1, 2, t.numel(), dtype=t.dtype).reshape(t.shape)).pow(2).sum() for t in level
+        )
         level = list(torch.autograd.grad(number, inputs, create_graph=i + 1 < order))
         found += level
     return found
@@ -55,13 +57,20 @@ def test_convolution_and_its_derivatives_to_third_order(geometry: tuple[int, ...
     weight = rand(outputs, inputs, k, k, seed=1)
     if transposed:
         x = rand(n, outputs, h, w)
-        ours, theirs = conv_transpose2d(x, weight, stride, padding), F.conv_transpose2d(x, weight, None, stride, padding)
+        ours, theirs = (
+            conv_transpose2d(x, weight, stride, padding),
+            F.conv_transpose2d(x, weight, None, stride, padding),
+        )
     else:
         x = rand(n, inputs, h, w)
         ours, theirs = conv2d(x, weight, stride, padding), F.conv2d(x, weight, None, stride, padding)
     torch.testing.assert_close(ours, theirs)
-    for found, expected in zip(derivatives(ours, [x, weight], 3), derivatives(theirs, [x, weight], 3), strict=True):
-        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
+    for found, expected in zip(
+        derivatives(ours, [x, weight], 3), derivatives(theirs, [x, weight], 3), strict=True
+    ):
+        torch.testing.assert_close(
+            found, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max())
+        )
 
 
 @pytest.mark.parametrize("geometry", [GEOMETRIES[0], GEOMETRIES[3]])
@@ -83,7 +92,11 @@ def test_convolution_needs_no_gradient_it_was_not_asked_for() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(
-    n=st.integers(1, 3), inputs=st.integers(1, 4), outputs=st.integers(1, 4), h=st.integers(1, 6), w=st.integers(1, 6)
+    n=st.integers(1, 3),
+    inputs=st.integers(1, 4),
+    outputs=st.integers(1, 4),
+    h=st.integers(1, 6),
+    w=st.integers(1, 6),
 )
 def test_up_and_down_convolutions_are_resampling_and_convolution(
     n: int, inputs: int, outputs: int, h: int, w: int
@@ -92,7 +105,9 @@ def test_up_and_down_convolutions_are_resampling_and_convolution(
     x = rand(n, inputs, h, w)
     torch.testing.assert_close(upscale_conv2d(x, weight), F.conv2d(upscale2d(x), weight, padding=1))
     big = rand(n, inputs, 2 * h, 2 * w)
-    torch.testing.assert_close(conv_downscale2d(big, weight), F.avg_pool2d(F.conv2d(big, weight, padding=1), 2))
+    torch.testing.assert_close(
+        conv_downscale2d(big, weight), F.avg_pool2d(F.conv2d(big, weight, padding=1), 2)
+    )
 
 
 def test_up_and_down_convolutions_to_third_order() -> None:
@@ -102,8 +117,12 @@ def test_up_and_down_convolutions_to_third_order() -> None:
         (conv_downscale2d(x, weight), F.avg_pool2d(F.conv2d(x, weight, padding=1), 2)),
     ]
     for ours, theirs in pairs:
-        for found, expected in zip(derivatives(ours, [x, weight], 3), derivatives(theirs, [x, weight], 3), strict=True):
-            torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max()))
+        for found, expected in zip(
+            derivatives(ours, [x, weight], 3), derivatives(theirs, [x, weight], 3), strict=True
+        ):
+            torch.testing.assert_close(
+                found, expected, rtol=1e-9, atol=1e-9 * float(expected.detach().abs().max())
+            )
 
 
 def test_blur_and_its_second_derivative() -> None:
@@ -143,7 +162,9 @@ def test_instance_norm_uses_the_biased_variance_and_epsilon_inside_the_root() ->
     x = rand(2, 3, 4, 4, grad=False).float() * 1e-4  # variance 1e-8, as large as epsilon
     mean = x.double().mean((2, 3), keepdim=True)
     variance = x.double().var((2, 3), unbiased=False, keepdim=True)
-    torch.testing.assert_close(instance_norm(x).double(), (x - mean) / (variance + 1e-8).sqrt(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        instance_norm(x).double(), (x - mean) / (variance + 1e-8).sqrt(), rtol=1e-4, atol=1e-5
+    )
     wrong = F.instance_norm(x, eps=1e-5)  # PyTorch's default, which flattens faint channels
     assert (instance_norm(x) - wrong).abs().max() > 0.3
 
@@ -185,7 +206,9 @@ class TestMinibatchStddev:
         y = minibatch_stddev(x)[:, 3]
         for group in ([0, 2, 4, 6], [1, 3, 5, 7]):
             expected = (x[group].var(0, unbiased=False) + 1e-8).sqrt().mean()
-            torch.testing.assert_close(y[group], expected.float().double().expand(4, 2, 2), rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(
+                y[group], expected.float().double().expand(4, 2, 2), rtol=1e-5, atol=1e-6
+            )
         neighbours = (x[:4].var(0, unbiased=False) + 1e-8).sqrt().mean()
         assert abs(y[0, 0, 0] - neighbours) > 1e-3
 
@@ -203,7 +226,9 @@ class TestMinibatchStddev:
         assert torch.equal(y[:, :6], x)
         assert bool((y[:, 6:] == y[:, 6:, :1, :1]).all())
 
-    @pytest.mark.parametrize(("n", "members"), [(1, 1), (2, 2), (3, 3), (5, 1), (6, 3), (7, 1), (9, 3), (12, 4)])
+    @pytest.mark.parametrize(
+        ("n", "members"), [(1, 1), (2, 2), (3, 3), (5, 1), (6, 3), (7, 1), (9, 3), (12, 4)]
+    )
     def test_batches_that_do_not_divide_take_the_largest_divisor(self, n: int, members: int) -> None:
         x = rand(n, 2, 2, 2, grad=False).float()
         y = minibatch_stddev(x)[:, 2, 0, 0]

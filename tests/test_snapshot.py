@@ -45,10 +45,14 @@ def header_of(path: Path) -> dict[str, Any]:
     return found
 
 
-def rewrite(path: Path, header: Any = None, drop: str = "", add: dict[str, torch.Tensor] | None = None) -> None:
+def rewrite(
+    path: Path, header: Any = None, drop: str = "", add: dict[str, torch.Tensor] | None = None
+) -> None:
     """The same file with another header or other tensors."""
     tensors = {key: t for key, t in load_file(path).items() if key != drop} | (add or {})
-    text = header if isinstance(header, str) else json.dumps(header if header is not None else header_of(path))
+    text = (
+        header if isinstance(header, str) else json.dumps(header if header is not None else header_of(path))
+    )
     save_file(tensors, path, metadata={"stylegan": text})
 
 
@@ -105,17 +109,17 @@ def test_writing_replaces_whole_files_and_leaves_nothing_behind(path: Path, g: G
 
 class TestRefused:
     def test_missing(self, tmp_path: Path) -> None:
-        with pytest.raises(UserError, match="none.safetensors: no such file; give a model"):
+        with pytest.raises(UserError, match=r"none.safetensors: no such file; give a model"):
             stylegan.load(tmp_path / "none.safetensors")
 
     def test_folder(self, path: Path) -> None:
-        with pytest.raises(UserError, match="is a folder.*did you mean .*model.safetensors"):
+        with pytest.raises(UserError, match=r"is a folder.*did you mean .*model.safetensors"):
             stylegan.load(path.parent)
 
     @pytest.mark.parametrize("keep", [0, 4, 100, -1, -1000])
     def test_cut_short(self, path: Path, keep: int) -> None:
         path.write_bytes(path.read_bytes()[:keep])
-        with pytest.raises(UserError, match="not a readable model file.*cut short or of another kind"):
+        with pytest.raises(UserError, match=r"not a readable model file.*cut short"):
             stylegan.load(path)
 
     @pytest.mark.parametrize("content", [b"<html>404</html>", b"\x80\x04N.", b"\xff" * 64, b"\x00" * 64])
@@ -159,7 +163,7 @@ class TestRefused:
 
     def test_place_that_cannot_be_written(self, tmp_path: Path, g: Generator) -> None:
         (tmp_path / "file").write_text("")
-        with pytest.raises(UserError, match="cannot be written .*choose another place"):
+        with pytest.raises(UserError, match=r"cannot be written .*choose another place"):
             save_snapshot(tmp_path / "file" / "m.safetensors", g)
 
     @pytest.mark.skipif(os.name == "nt" or os.geteuid() == 0, reason="root may write anywhere")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,14 +14,26 @@ import torch.distributed as dist
 from stylegan.errors import UserError
 
 
+@dataclass
+class Marks:
+    """How often this process has come to an exchange with the others, or left one: a measure of how far it is."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True)
 class Processes:
-    """Which process this is. `control` is a gloo group for decisions on the host, None when alone."""
+    """Which process this is. `control` is a gloo group for decisions on the host, None when alone.
+
+    Every exchange is counted in `marks` before and after, so that `stylegan.training.watchdog` can tell a
+    process that hangs from those that wait for it.
+    """
 
     rank: int = 0
     world: int = 1
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     control: Any = None
+    marks: Marks = field(default_factory=Marks)
 
     @property
     def first(self) -> bool:
@@ -33,30 +46,47 @@ class Processes:
             return
         parts = list(tensors)
         flat = torch.cat([tensor.reshape(-1) for tensor in parts])
+        self.marks.count += 1
         dist.all_reduce(flat)
+        self.marks.count += 1
         for tensor, piece in zip(parts, flat.split([tensor.numel() for tensor in parts]), strict=True):
             tensor.copy_(piece.view_as(tensor))
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; host only."""
+        return bool(self.most(int(flag)))
+
+    def most(self, value: int) -> int:
+        """The largest value of all processes; host only."""
         if self.world == 1:
-            return flag
-        value = torch.tensor([int(flag)])
-        dist.all_reduce(value, op=dist.ReduceOp.MAX, group=self.control)
-        return bool(value.item())
+            return value
+        box = torch.tensor([value])
+        self.marks.count += 1
+        dist.all_reduce(box, op=dist.ReduceOp.MAX, group=self.control)
+        self.marks.count += 1
+        return int(box.item())
 
     def share(self, value: Any) -> Any:
         """The first process's value, in every process."""
         if self.world == 1:
             return value
         box = [value]
+        self.marks.count += 1
         dist.broadcast_object_list(box, src=0, group=self.control)
+        self.marks.count += 1
         return box[0]
+
+    def spread_(self, tensor: torch.Tensor) -> None:
+        """Overwrites a tensor on the host with the first process's."""
+        if self.world > 1:
+            dist.broadcast(tensor, src=0, group=self.control)
 
     def barrier(self) -> None:
         """Waits for all processes."""
         if self.world > 1:
+            self.marks.count += 1
             dist.barrier(group=self.control)
+            self.marks.count += 1
 
     def close(self) -> None:
         """Leaves the process group."""
@@ -109,4 +139,5 @@ def start(device_name: str = "auto") -> Processes:
         torch.cuda.set_device(device)
     if not dist.is_initialized():
         dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
-    return Processes(rank, world, device, dist.new_group(backend="gloo"))
+    # the first process may prepare data for hours; who hangs once training runs is the watchdog's business
+    return Processes(rank, world, device, dist.new_group(backend="gloo", timeout=timedelta(hours=24)))

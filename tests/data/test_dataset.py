@@ -28,9 +28,15 @@ def path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "set"
 
 
-@pytest.mark.parametrize("kept", [0, 5000, 1 << 20])
-def test_disk_and_memory_read_the_same(path: Path, monkeypatch: pytest.MonkeyPatch, kept: int) -> None:
-    monkeypatch.setattr(module, "OPEN_MAPS", 3)
+@pytest.mark.parametrize(("kept", "maps"), [(0, 3), (0, 8), (5000, 3), (1 << 20, 128), (0, 128)])
+def test_disk_and_memory_read_the_same(
+    path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kept: int,
+    maps: int,
+) -> None:
+    """Kept in memory, mapped (and dropped again), or read image by image: the pixels are the same."""
+    monkeypatch.setattr(module, "OPEN_MAPS", maps)
     monkeypatch.setattr(module, "KEPT_BYTES", kept)
     disk = Dataset.open(path)
     memory = Dataset.from_arrays(IMAGES, CLASSES, ["a", "b", "c", "d"])
@@ -44,7 +50,7 @@ def test_disk_and_memory_read_the_same(path: Path, monkeypatch: pytest.MonkeyPat
     assert disk.fingerprint == memory.fingerprint
     assert (disk.class_names, disk.num_classes, len(disk)) == (memory.class_names, 4, 20)
     assert disk.read([]).shape == (0, 3, 32, 48)
-    assert len(disk._maps) <= 3
+    assert len(disk._maps) <= maps
     disk.verify()
     memory.verify()
 

@@ -26,15 +26,21 @@ def test_every_element_arrives_exactly_once(name: str, kind: str) -> None:
         if variable.split("/")[-1] != "lod":
             expected.append(numbered[variable].reshape(-1))
         start += size
-    network = build(case.FUNCTIONS[name]["GD".index(kind)], case.meta(name)[f"{kind}_static_kwargs"], numbered)
+    network = build(
+        case.FUNCTIONS[name]["GD".index(kind)], case.meta(name)[f"{kind}_static_kwargs"], numbered
+    )
     state = {key: t for key, t in network.state_dict().items() if name == "style32" or key != "w_avg"}
     found = torch.cat([t.reshape(-1) for t in state.values()]).sort().values.numpy()
     np.testing.assert_array_equal(found, np.concatenate(expected))
     trainable = sum(p.numel() for p in network.parameters())
-    assert trainable == sum(np.prod(dict(case.meta(name)[f"{kind}_vars"])[v]) for v in case.meta(name)[f"{kind}_trainables"])
+    assert trainable == sum(
+        np.prod(dict(case.meta(name)[f"{kind}_vars"])[v]) for v in case.meta(name)[f"{kind}_trainables"]
+    )
 
 
-@pytest.mark.parametrize("spelling", ["networks_stylegan.G_style", "some.where.networks_stylegan.G_style", "G_style"])
+@pytest.mark.parametrize(
+    "spelling", ["networks_stylegan.G_style", "some.where.networks_stylegan.G_style", "G_style"]
+)
 def test_function_names(spelling: str) -> None:
     network = build(spelling, case.meta("style32")["G_static_kwargs"], case.variables("style32", "G"))
     assert isinstance(network, Generator)
@@ -58,7 +64,11 @@ def test_lod_of_the_top_network_wins() -> None:
 def attempt(change: dict[str, Any], kwargs: dict[str, Any] | None = None, function: str = "") -> None:
     """Builds the style32 discriminator with changed variables (None = removed) and arguments."""
     variables = {key: v for key, v in (case.variables("style32", "D") | change).items() if v is not None}
-    build(function or case.FUNCTIONS["style32"][1], case.meta("style32")["D_static_kwargs"] | (kwargs or {}), variables)
+    build(
+        function or case.FUNCTIONS["style32"][1],
+        case.meta("style32")["D_static_kwargs"] | (kwargs or {}),
+        variables,
+    )
 
 
 def test_unchanged_attempt_works() -> None:
@@ -73,7 +83,12 @@ def test_unchanged_attempt_works() -> None:
         ({"4x4/Conv/bias": np.zeros(65)}, {}, "", r"4x4/Conv/bias: shape \[65\].*the network has \[64\]"),
         ({"4x4/Conv/weight": np.zeros((3, 3, 64, 65))}, {}, "", r"4x4/Conv/weight: shape \[3, 3, 64, 65\]"),
         ({}, {"resolution": 64}, "", r"missing .*64x64/Conv0/bias"),
-        ({}, {"resolution": 16}, "", r"left over .*32x32/Conv0/bias.* and \d+ more|left over .*32x32/Conv0/bias"),
+        (
+            {},
+            {"resolution": 16},
+            "",
+            r"left over .*32x32/Conv0/bias.* and \d+ more|left over .*32x32/Conv0/bias",
+        ),
         ({}, {"label_size": 5}, "", r"4x4/Dense1/bias: shape \[1\].*\[5\]|4x4/Dense1/weight"),
         ({}, {"resolution": 48}, "", r"resolution 48: must be a power of two"),
         ({}, {"fmap_mux": 5}, "", r"arguments fmap_mux: not known"),
@@ -81,7 +96,9 @@ def test_unchanged_attempt_works() -> None:
         ({}, {}, "os.system", r"'os.system': known are .*G_style"),
     ],
 )
-def test_errors_name_the_cause(change: dict[str, Any], kwargs: dict[str, Any], function: str, words: str) -> None:
+def test_errors_name_the_cause(
+    change: dict[str, Any], kwargs: dict[str, Any], function: str, words: str
+) -> None:
     with pytest.raises(UserError, match=words):
         attempt(change, kwargs, function)
 
@@ -94,11 +111,15 @@ def test_labelled_networks() -> None:
     variables["G_mapping/LabelConcat/weight"] = rng.standard_normal((5, 64)).astype(np.float32)
     variables["G_mapping/Dense0/weight"] = rng.standard_normal((128, 64)).astype(np.float32)
     variables["lod"] = variables["G_synthesis/lod"] = np.float32(0)
-    g = build(case.FUNCTIONS["style32"][0], case.meta("style32")["G_static_kwargs"] | {"label_size": 5}, variables)
+    g = build(
+        case.FUNCTIONS["style32"][0], case.meta("style32")["G_static_kwargs"] | {"label_size": 5}, variables
+    )
     d_names = [(n, s) for n, s in case.meta("style32")["D_vars"] if not n.startswith("4x4/Dense1")]
     variables = {n: rng.standard_normal(s).astype(np.float32) for n, s in d_names}
     variables |= {"lod": np.float32(0), "4x4/Dense1/weight": np.ones((64, 5)), "4x4/Dense1/bias": np.zeros(5)}
-    d = build(case.FUNCTIONS["style32"][1], case.meta("style32")["D_static_kwargs"] | {"label_size": 5}, variables)
+    d = build(
+        case.FUNCTIONS["style32"][1], case.meta("style32")["D_static_kwargs"] | {"label_size": 5}, variables
+    )
     assert isinstance(d, Discriminator)
     labels = torch.tensor([0, 4])
     assert d(g(torch.randn(2, 64), labels), labels).shape == (2, 1)

@@ -31,9 +31,9 @@ FULL_GRADIENTS = [
 ]
 STRIDES = {"style32": 8, "progan32": 4}
 
-# Sample 5 of these has one activation of the first D layer at -6e-7, nearer to the kink of the leaky ReLU than
-# float32 images are exact (3e-5): which side it falls on decides 5e-4 of that sample's gradient penalty. They
-# are held to their limits in float64, where the sign is certain, and to 1e-3 in float32.
+# Sample 5 of these has one activation of the first D layer at -6e-7, nearer to the kink of the leaky ReLU
+# than float32 images are exact (3e-5): the side it falls on decides 5e-4 of that sample's gradient penalty.
+# They are held to their limits in float64, where the sign is certain, and to 1e-3 in float32.
 AT_THE_KINK = {("style32", "D_wgan_gp", 0.0), ("style32", "D_hinge_gp", 0.0)}
 
 
@@ -128,7 +128,7 @@ LOSSES: dict[str, Callable[[Play], torch.Tensor]] = {
 
 @cache
 def places(name: str, kind: str) -> dict[str, NDArray[Any]]:
-    """Where each element of a parameter lies among all official variables, end to end in their recorded order.
+    """Where each element of a parameter lies among all official variables, laid end to end.
 
     Found by building a network out of numbered elements.
     """
@@ -138,11 +138,15 @@ def places(name: str, kind: str) -> dict[str, NDArray[Any]]:
         numbered[variable] = np.arange(start, start + size, dtype=np.float32).reshape(shape)
         start += size
     assert start < 2**24  # whole numbers are exact
-    network = build(case.FUNCTIONS[name]["GD".index(kind)], case.meta(name)[f"{kind}_static_kwargs"], numbered)
+    network = build(
+        case.FUNCTIONS[name]["GD".index(kind)], case.meta(name)[f"{kind}_static_kwargs"], numbered
+    )
     return {key: p.detach().numpy().astype(np.int64) for key, p in network.named_parameters()}
 
 
-def in_official_layout(name: str, kind: str, gradients: dict[str, torch.Tensor | None]) -> dict[str, NDArray[Any]]:
+def in_official_layout(
+    name: str, kind: str, gradients: dict[str, torch.Tensor | None]
+) -> dict[str, NDArray[Any]]:
     """Gradients by parameter name -> by official variable name, trainables only, in the official layout."""
     sizes = {variable: int(np.prod(shape)) for variable, shape in case.meta(name)[f"{kind}_vars"]}
     flat = np.zeros(sum(sizes.values()))
@@ -173,7 +177,9 @@ def computed(
 
 
 def test_every_recorded_loss_has_a_test() -> None:
-    recorded_losses = {key.split("/")[0] for n in NETWORKS for key in recorded(f"{n}_loss").arrays if "/" in key}
+    recorded_losses = {
+        key.split("/")[0] for n in NETWORKS for key in recorded(f"{n}_loss").arrays if "/" in key
+    }
     assert recorded_losses == {f"{loss}_lod{lod}" for _, loss, lod in ALL}
 
 
@@ -187,7 +193,9 @@ def test_loss(name: str, loss: str, lod: float, monkeypatch: pytest.MonkeyPatch)
         value, gradients, w_avg = computed(name, loss, lod, torch.float64)
     io.check(f"{key}/loss", value)  # with a penalty [N, N], officially: [N, 1] + [N]
     io.check(f"{key}/loss_mean", value.mean())
-    io.check(f"{key}/grad_norms", np.array([np.linalg.norm(g.astype(np.float64)) for g in gradients.values()]))
+    io.check(
+        f"{key}/grad_norms", np.array([np.linalg.norm(g.astype(np.float64)) for g in gradients.values()])
+    )
     if name == "style32":
         io.check(f"{key}/dlatent_avg_after", w_avg)
 

@@ -61,7 +61,13 @@ def test_every_recorded_array_is_used() -> None:
     tags = {f"dlatents_{tag}" for tag in TRUNCATIONS} | {"dlatents_random", "mapping_out"}
     given = {"z", "labels", "reals", "reals_labels"}
     images = {f"img_default_lod{lod}_recursive" for lod in LODS} | {f"synimg_lod{lod}" for lod in LODS}
-    special = {"img_psi1_lod0", "img_psi0.5_cut4_lod0", "synimg_fixed_lod0", "D_fixed_lod0", "img_uint8_default_lod0"}
+    special = {
+        "img_psi1_lod0",
+        "img_psi0.5_cut4_lod0",
+        "synimg_fixed_lod0",
+        "D_fixed_lod0",
+        "img_uint8_default_lod0",
+    }
     pickled = {"Gs_pickle_img", "G_pickle_img", "D_pickle_scores"}
     scores = {f"D_lod{lod}_recursive" for lod in LODS} | {f"D_N3_lod{lod}" for lod in LODS}
     singles = {f"D_N1_lod{lod}" for lod in LODS}
@@ -102,7 +108,9 @@ def test_synthesis(lod: float) -> None:
 def test_fixed_structure_is_lod_0() -> None:
     """structure='fixed' ignores lod: what this project does at lod 0."""
     io = recorded("style32_io")
-    io.check("synimg_fixed_lod0", g("style32").synthesis(tensor(io["dlatents_random"]), lod=0.0, noise="stored"))
+    io.check(
+        "synimg_fixed_lod0", g("style32").synthesis(tensor(io["dlatents_random"]), lod=0.0, noise="stored")
+    )
     io.check("D_fixed_lod0", d("style32")(reals("style32", 0.0)))
 
 

@@ -25,7 +25,9 @@ def _conv(weight: torch.Tensor) -> torch.Tensor:
     return weight.permute(3, 2, 0, 1)  # [k, k, in, out] -> [out, in, k, k]
 
 
-def _scaled(weight: torch.Tensor, gain: float = SQRT2, lrmul: float = 1.0, equalized: bool = True) -> torch.Tensor:
+def _scaled(
+    weight: torch.Tensor, gain: float = SQRT2, lrmul: float = 1.0, equalized: bool = True
+) -> torch.Tensor:
     """The weight that acts; the multiplier is the project's own."""
     return weight * EqualizedWeight(tuple(weight.shape), gain, lrmul, equalized).scale
 
@@ -56,7 +58,9 @@ def _dense(gain: float = SQRT2, lrmul: float = 1.0, equalized: bool = True) -> C
     def case(x: torch.Tensor, v: Variables) -> torch.Tensor:
         inputs, out = v["weight"].shape
         layer = EqualizedLinear(inputs, out, gain=gain, lrmul=lrmul, equalized=equalized, bias="bias" in v)
-        return torch.func.functional_call(layer, {name: t.T if t.ndim == 2 else t for name, t in v.items()}, (x,))
+        return torch.func.functional_call(
+            layer, {name: t.T if t.ndim == 2 else t for name, t in v.items()}, (x,)
+        )
 
     return case
 
@@ -187,7 +191,7 @@ def test_pictures_are_rounded_like_the_official_sample_sheets() -> None:
 @pytest.mark.parametrize("mirror", [0, 1])
 @pytest.mark.parametrize("lod", [0.0, 0.3, 1.0, 1.75, 2.0])
 def test_process_reals(lod: float, mirror: int) -> None:
-    """Officially: to [-1, 1], flipped by a mask, cross-faded, and nearest-upscaled to full size (not done here)."""
+    """Officially: to [-1, 1], flipped by a mask, cross-faded, and enlarged to full size (not done here)."""
     x = pixels.to_float(OPS["process_reals/x"].transpose(0, 2, 3, 1))  # N C H W
     if mirror:
         x = torch.where(tensor(OPS["process_reals/mirror_mask"]) < 0.5, x, x.flip(3))

@@ -53,5 +53,9 @@ def test_loop(name: str) -> None:
             ticks.append(nimg)
             tick_start = nimg
     assert wanted["optimizer_resets"] == resets
-    assert (nimg, rounds, len(ticks)) == (wanted["final_nimg"], wanted["outer_iterations"], wanted["num_ticks"])
+    assert (nimg, rounds, len(ticks)) == (
+        wanted["final_nimg"],
+        wanted["outer_iterations"],
+        wanted["num_ticks"],
+    )
     assert ticks[: len(wanted["first_tick_nimg"])] == wanted["first_tick_nimg"]

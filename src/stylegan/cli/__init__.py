@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from typing import Any
 
 import click
 from pydantic import ValidationError
@@ -20,6 +21,8 @@ VERBS = {
     "mix": "Draw a style-mixing sheet (paper, figure 3).",
     "interpolate": "Draw a clip that moves between seeds.",
     "truncation": "Draw a truncation sweep (paper, figure 8).",
+    "convert": "Convert an official pickle or another program's checkpoint to a model file.",
+    "inspect": "Show what a model is: architecture, training, origin.",
     "presets": "List the presets, or show one.",
 }
 
@@ -47,6 +50,15 @@ def cli() -> None:
     """StyleGAN (2018) and Progressive GAN: prepare data, train, draw. `stylegan VERB --help` tells more."""
 
 
+def describe(problem: Any) -> str:
+    """One sentence from one of pydantic's findings: the field, the value, the rule."""
+    where = ".".join(str(part) for part in problem["loc"])
+    text = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if problem["type"] == "value_error":
+        return text if not where or text.startswith(where) else f"{where}: {text}"
+    return f"{where} {problem['input']!r}: {text}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Bad input prints one sentence and exits with 2; Ctrl-C exits with 130."""
     try:
@@ -58,10 +70,8 @@ def main(arguments: list[str] | None = None) -> None:
         error.show()
         code = 2
     except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        text = first["msg"].removeprefix("Value error, ")
-        click.echo(f"error: {where + ': ' if where else ''}{text}", err=True)
+        for problem in error.errors():
+            click.echo(f"error: {describe(problem)}", err=True)
         code = 2
     except UserError as error:
         click.echo(f"error: {error}", err=True)

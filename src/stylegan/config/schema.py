@@ -219,7 +219,11 @@ class TrainingConfig(Section):
     grid: tuple[int, int] = Field((0, 0), description="rows and columns of the preview; 0,0 = by resolution")
     snapshot_ticks: int = Field(10, ge=1, description="write a model file every so many ticks")
     checkpoint_ticks: int = Field(1, ge=1, description="write a resumable checkpoint every so many ticks")
-    keep_checkpoints: int = Field(2, ge=1, description="how many checkpoints to keep")
+    keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints to keep")
+    keep_every_kimg: float = Field(0.0, ge=0, description="keep one checkpoint in so many kimg for good; 0 = none")
+    hang_seconds: float = Field(
+        300.0, ge=0, description="end a training of several processes when one does not answer for so long; 0 = never"
+    )
 
 
 class Config(Section):

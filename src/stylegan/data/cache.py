@@ -39,9 +39,7 @@ def open_or_prepare(
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise UserError(
-                f"{folder}: cannot be written ({error.strerror}); choose another cache"
-            ) from error
+            raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another cache") from error
         with locked(folder.parent, wait=True):
             prepare(path, folder, **options)
     return Dataset.open(folder)
@@ -50,16 +48,8 @@ def open_or_prepare(
 def cached_path(path: str | Path, cache_dir: str | Path | None = None, **options: Any) -> Path:
     """Where open_or_prepare keeps the prepared form of a folder or zip."""
     path = Path(path).expanduser()
-    root = (
-        Path(cache_dir)
-        if cache_dir is not None
-        else Path(platformdirs.user_cache_dir("stylegan-torch")) / "data"
-    )
-    kept = {
-        key: value
-        for key, value in options.items()
-        if key not in ("workers", "progress") and value is not None
-    }
+    root = Path(cache_dir) if cache_dir is not None else Path(platformdirs.user_cache_dir("stylegan-torch")) / "data"
+    kept = {key: value for key, value in options.items() if key not in ("workers", "progress") and value is not None}
     if "resolution" in kept:
         kept["resolution"] = parse_resolution(kept["resolution"])
     source = open_source(path, bool(options.get("classes", False)))

@@ -73,15 +73,11 @@ class Dataset:
                 raise UserError(
                     f"{path}: preparing this data set was interrupted; run the same `stylegan prepare` again"
                 ) from error
-            raise UserError(
-                f"{path}: not a prepared data set; make one with `stylegan prepare SRC OUT`"
-            ) from error
+            raise UserError(f"{path}: not a prepared data set; make one with `stylegan prepare SRC OUT`") from error
         if not isinstance(meta, dict) or meta.get("format") != FORMAT:
             raise UserError(f"{path}: not a prepared data set; make one with `stylegan prepare {path} OUT`")
         if meta["version"] > VERSION:
-            raise UserError(
-                f"{path}: format version {meta['version']}, this program reads up to {VERSION}; upgrade it"
-            )
+            raise UserError(f"{path}: format version {meta['version']}, this program reads up to {VERSION}; upgrade it")
         classes = np.load(path / "classes.npy", allow_pickle=False) if meta["num_classes"] else None
         dataset = Dataset(meta, classes, path)
         dataset._check_files()
@@ -157,8 +153,11 @@ class Dataset:
         shards = np.searchsorted(self._starts, indices, side="right") - 1
         local = indices - self._starts[shards]
         for shard in np.unique(shards):
-            source = self._map(size, int(shard))
             rows = np.flatnonzero(shards == shard)
+            if self._scattered(size):
+                self._read_rows(size, int(shard), local, rows, out)
+                continue
+            source = self._map(size, int(shard))
             if out[0].nbytes < 4096:
                 out[rows] = source[local[rows]]
             else:  # one contiguous copy each, without a temporary
@@ -176,9 +175,7 @@ class Dataset:
             try:
                 record = json.loads(sidecar_path(self.path, number).read_text(encoding="utf-8"))
             except (OSError, ValueError) as error:
-                raise UserError(
-                    f"{sidecar_path(self.path, number)}: damaged ({error}); prepare again"
-                ) from error
+                raise UserError(f"{sidecar_path(self.path, number)}: damaged ({error}); prepare again") from error
             digests += record["digests"]
             labels += record["labels"]
             for size in self.levels:
@@ -210,9 +207,32 @@ class Dataset:
                 found = file.stat().st_size if file.exists() else 0
                 if found != expected:
                     raise UserError(
-                        f"{file}: {found:,} bytes instead of {expected:,}; the data set is "
-                        f"damaged, prepare again"
+                        f"{file}: {found:,} bytes instead of {expected:,}; the data set is damaged, prepare again"
                     )
+
+    def _bytes(self, size: Size) -> int:
+        """Bytes of a whole level."""
+        return self._count * self.channels * size[0] * size[1]
+
+    def _scattered(self, size: Size) -> bool:
+        """Whether a level has too many shards to keep them mapped, so that each image is read on its own."""
+        return len(self._shards) > OPEN_MAPS and self._bytes(size) > KEPT_BYTES
+
+    def _read_rows(
+        self,
+        size: Size,
+        shard: int,
+        local: np.ndarray,  # [N], position of each image in its shard
+        rows: np.ndarray,  # the rows of `out` that lie in this shard
+        out: np.ndarray,  # uint8 [N, C, h, w]
+    ) -> None:
+        assert self.path is not None
+        file = shard_path(self.path, size, shard)
+        with open(file, "rb", buffering=0) as handle:
+            for row in rows:
+                handle.seek(HEADER_BYTES + int(local[row]) * out[row].nbytes)
+                if handle.readinto(out[row].data) != out[row].nbytes:
+                    raise UserError(f"{file}: ends too early; the data set is damaged, prepare again")
 
     def _map(self, size: Size, shard: int) -> np.ndarray:
         """uint8 [m, C, h, w] of one shard, mapped read-only; the longest unused map is dropped.
@@ -229,7 +249,7 @@ class Dataset:
             assert self.path is not None
             shape = (self._shards[shard], self.channels, *size)
             file = shard_path(self.path, size, shard)
-            keep = self._count * self.channels * size[0] * size[1] <= KEPT_BYTES
+            keep = self._bytes(size) <= KEPT_BYTES
             with open(file, "rb") as handle:
                 data: Any = handle.read() if keep else mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ)
             if data[:HEADER_BYTES] != npy_header(shape):
@@ -251,9 +271,7 @@ def check_arrays(
 ) -> tuple[np.ndarray | None, int]:
     """(int64 [n] or None, number of classes). UserError: wrong type, shape, size or labels."""
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) < 1:
-        raise UserError(
-            f"images: {images.dtype} {list(images.shape)}; expected uint8 [n, channels, height, width]"
-        )
+        raise UserError(f"images: {images.dtype} {list(images.shape)}; expected uint8 [n, channels, height, width]")
     if classes is None:
         if class_names:
             raise UserError("class_names without classes; give the class of each image as well")
@@ -261,8 +279,7 @@ def check_arrays(
     labels = np.asarray(classes)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu" or labels.min() < 0:
         raise UserError(
-            f"classes: {labels.dtype} {list(labels.shape)}; expected {len(images)} numbers from 0 on, "
-            f"one per image"
+            f"classes: {labels.dtype} {list(labels.shape)}; expected {len(images)} numbers from 0 on, one per image"
         )
     count = int(labels.max()) + 1
     if class_names is not None:

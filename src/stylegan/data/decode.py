@@ -114,8 +114,7 @@ def _pixels(data: bytes | np.ndarray) -> np.ndarray | None:
         pixels = data
     if pixels.dtype != np.uint8 or pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise DecodeError(
-            f"array of {pixels.dtype} {list(pixels.shape)}; expected uint8 [height, width] or "
-            f"[height, width, channels]"
+            f"array of {pixels.dtype} {list(pixels.shape)}; expected uint8 [height, width] or [height, width, channels]"
         )
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 

@@ -102,6 +102,5 @@ def _class_of(label: Any, name: str, where: str) -> tuple[int, int]:
     elif type(label) in (int, float) and 0 <= label < MAX_CLASSES and label == int(label):
         return int(label), 0
     raise UserError(
-        f"{where}: label {str(label)[:60]} of {name} must be a class number (0, 1, 2, ...) or a "
-        f"one-hot vector"
+        f"{where}: label {str(label)[:60]} of {name} must be a class number (0, 1, 2, ...) or a one-hot vector"
     )

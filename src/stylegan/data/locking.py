@@ -18,9 +18,7 @@ def locked(folder: Path, wait: bool = False) -> Iterator[None]:
     with open(folder / ".lock", "a+b") as file:
         while not _try(file):
             if not wait:
-                raise UserError(
-                    f"{folder}: another process is preparing this data set; wait for it to finish"
-                )
+                raise UserError(f"{folder}: another process is preparing this data set; wait for it to finish")
             time.sleep(0.5)
         yield
 

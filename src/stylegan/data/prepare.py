@@ -122,9 +122,7 @@ def check_options(fit: str, filter: str, channels: int | None, workers: int | No
     if filter not in FILTERS:
         raise UserError(f"filter {filter!r}: expected one of {', '.join(FILTERS)}")
     if channels is not None and not 1 <= channels <= 256:
-        raise UserError(
-            f"channels {channels}: expected 1 (grey), 3 (RGB), 4 (RGBA) or the count of .npy images"
-        )
+        raise UserError(f"channels {channels}: expected 1 (grey), 3 (RGB), 4 (RGBA) or the count of .npy images")
     if workers is not None and workers < 1:
         raise UserError(f"workers {workers}: must be at least 1")
 
@@ -221,8 +219,7 @@ def _write(
             return _finish(source, out, settings, plan, time.monotonic() - begin, todo, notes, complete)
     except OSError as error:
         raise UserError(
-            f"{out}: cannot be written ({error.strerror or error}); choose another folder, or free "
-            f"space and run again"
+            f"{out}: cannot be written ({error.strerror or error}); choose another folder, or free space and run again"
         ) from error
 
 
@@ -319,13 +316,9 @@ def _finish(
         empty = [name for name, number in counts.items() if not number]
         if empty:
             notes.append(f"{len(empty)} classes have no image (first: {empty[0]})")
-    fingerprint = shards.fingerprint_of(
-        settings.levels[-1], settings.channels, digests, classes, source.num_classes
-    )
+    fingerprint = shards.fingerprint_of(settings.levels[-1], settings.channels, digests, classes, source.num_classes)
     disk = sum(
-        shards.shard_bytes(record["count"], settings.channels, level)
-        for record in records
-        for level in settings.levels
+        shards.shard_bytes(record["count"], settings.channels, level) for record in records for level in settings.levels
     )
     meta = {
         "format": FORMAT,

@@ -113,9 +113,7 @@ def _native_size(limit: int, sizes: np.ndarray, asked: bool) -> tuple[Size, str]
     best = max(kept for kept, _, _ in candidates)
     kept, _, size = max((c for c in candidates if c[0] >= best - 0.03), key=lambda c: (c[1], c[0]))
     reason = f"within {limit} pixels" if asked else f"not above the median image ({width:.0f}x{height:.0f})"
-    return size, (
-        f"{_text(size)} (width x height), {reason}; an image of median aspect keeps {kept:.0%} of its area"
-    )
+    return size, (f"{_text(size)} (width x height), {reason}; an image of median aspect keeps {kept:.0%} of its area")
 
 
 def _text(size: Size) -> str:
@@ -169,9 +167,7 @@ def _resize(pixels: np.ndarray, size: Size, filter: str) -> np.ndarray:
     shape = (size[1], size[0])
     if pixels.shape[0] in (1, 3, 4):
         resized = np.asarray(to_image(pixels).resize(shape, FILTERS[filter]))
-        return np.ascontiguousarray(
-            resized[None] if resized.ndim == 2 else resized.transpose(2, 0, 1)
-        )  # C H W
+        return np.ascontiguousarray(resized[None] if resized.ndim == 2 else resized.transpose(2, 0, 1))  # C H W
     planes = [to_image(plane[None]).resize(shape, FILTERS[filter]) for plane in pixels]
     return np.stack([np.asarray(plane) for plane in planes])  # C H W
 

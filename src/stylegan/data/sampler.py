@@ -20,8 +20,7 @@ def epoch_indices(
     """
     if n < 1 or min(seed, position, count) < 0:
         raise ValueError(
-            f"seed {seed}, position {position}, count {count}, n {n}: n must be at least 1, "
-            f"the rest not negative"
+            f"seed {seed}, position {position}, count {count}, n {n}: n must be at least 1, the rest not negative"
         )
     parts = []
     while count > 0:

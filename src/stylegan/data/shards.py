@@ -195,9 +195,7 @@ def _convert(item: Item, settings: Settings) -> tuple[list[np.ndarray], bool, bo
     pixels = decode(data, settings.channels, settings.background)
     if settings.channels == 1 and not isinstance(data, np.ndarray):
         greyed = not is_grey(decode(data, 3, settings.background))
-    fitted, enlarged = fit_image(
-        pixels, settings.levels[-1], settings.fit, settings.filter, settings.background
-    )
+    fitted, enlarged = fit_image(pixels, settings.levels[-1], settings.fit, settings.filter, settings.background)
     return pyramid(fitted, len(settings.levels)), enlarged, greyed
 
 

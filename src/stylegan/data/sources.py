@@ -117,9 +117,7 @@ def open_source(path: str | Path, classes: bool = False, exclude: Path | None = 
     elif zipfile.is_zipfile(path):
         source, table = _list_zip(path.resolve())
     else:
-        raise UserError(
-            f"{path}: neither a folder nor a zip of images; unpack other archives into a folder first"
-        )
+        raise UserError(f"{path}: neither a folder nor a zip of images; unpack other archives into a folder first")
     if not source.items:
         found = ", ".join(f"{count} {kind}" for kind, count in source.ignored.items()) or "nothing"
         raise UserError(

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.errors import UserError
@@ -89,8 +88,28 @@ def build(
     Raises UserError for an unknown function or argument, a wrong shape, and for variables that are missing or
     left over, naming them.
     """
+    make = _builder(func_name)
+    plan(func_name, static_kwargs, variables)
+    network, slots = make(dict(static_kwargs))
+    _fill(network, slots, variables)
+    return network.eval().requires_grad_(True)
+
+
+def plan(
+    func_name: str,
+    static_kwargs: Mapping[str, Any],
+    variables: Mapping[str, np.ndarray],
+) -> Generator | Discriminator:
+    """`build` without memory for weights (they are on the meta device): checks names and shapes, all the same."""
+    with torch.device("meta"):
+        network, slots = _builder(func_name)(dict(static_kwargs))
+    _check(slots, variables)
+    return network
+
+
+def _builder(func_name: str) -> Callable[[dict[str, Any]], tuple[Generator | Discriminator, dict[str, _Slot]]]:
     kind = ".".join(func_name.split(".")[-2:])
-    builders = {
+    builders: dict[str, Callable[[dict[str, Any]], tuple[Generator | Discriminator, dict[str, _Slot]]]] = {
         "networks_stylegan.G_style": _style_generator,
         "networks_stylegan.D_basic": _style_discriminator,
         "networks_progan.G_paper": _pro_generator,
@@ -102,11 +121,7 @@ def build(
         raise UserError(
             f"official function {func_name!r}: known are {', '.join(builders)}; other networks are not supported"
         )
-    with torch.device("meta"):  # names and shapes are compared before memory is taken
-        _check(builders[kind](dict(static_kwargs))[1], variables)
-    network, slots = builders[kind](dict(static_kwargs))
-    _fill(network, slots, variables)
-    return network.eval().requires_grad_(True)
+    return builders[kind]
 
 
 def _check(slots: dict[str, _Slot], given: Mapping[str, Any]) -> None:
@@ -269,7 +284,8 @@ def _synthesis_slots(network: Generator, prefix: str, fused: Callable[[int], boo
     slots: dict[str, _Slot] = {}
     for i, layer in enumerate(synthesis.layers):
         side = 4 << (i // 2)
-        kind = ["Const" if network.config.constant_input else "Dense", "Conv"][i] if i < 2 else ["Conv0_up", "Conv1"][i % 2]
+        first = "Const" if network.config.constant_input else "Dense"
+        kind = (first, "Conv")[i] if i < 2 else ("Conv0_up", "Conv1")[i % 2]
         name = f"{prefix}{side}x{side}/{kind}"
         if i == 0 and network.config.constant_input:
             slots[f"{name}/const"] = _Slot(synthesis.input.constant, _as_is)
@@ -303,14 +319,3 @@ def _discriminator_slots(network: Discriminator) -> dict[str, _Slot]:
     slots |= _with_bias("4x4/Dense0", network.head.dense0, _dense)
     slots |= _with_bias("4x4/Dense1", network.head.dense1, _dense)
     return slots
-
-
-def official_names(network: nn.Module) -> dict[str, str]:
-    """This project's parameter names by official variable name, for tests and reports."""
-    slots = (
-        _synthesis_slots(network, "G_synthesis/", _fused({}, "auto"))
-        if isinstance(network, Generator)
-        else _discriminator_slots(network)
-    )
-    by_id = {id(tensor): name for name, tensor in [*network.named_parameters(), *network.named_buffers()]}
-    return {official: by_id[id(slot.tensor)] for official, slot in slots.items()}

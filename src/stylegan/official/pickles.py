@@ -11,16 +11,16 @@ from __future__ import annotations
 import hashlib
 import math
 import mmap
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from stylegan import lod as lods
 from stylegan.errors import UserError
 from stylegan.networks import Discriminator, Generator
-from stylegan.official.build import build
+from stylegan.official.build import build, plan
 from stylegan.official.pickle_values import Array, Stub, Text, describe
 from stylegan.official.unpickle import PickleRefused, unpickle
 
@@ -55,15 +55,29 @@ class OfficialNetwork:
 
     def build(self) -> Generator | Discriminator:
         """The network, with its weights and lod. UserError where arguments and variables do not agree."""
+        return self._made(build)
+
+    def plan(self) -> Generator | Discriminator:
+        """The same without weights, to look at. UserError as above."""
+        return self._made(plan)
+
+    def _made(self, make: Callable[..., Generator | Discriminator]) -> Generator | Discriminator:
         try:
-            network = build(self.func_name, self.kwargs, self._variables())
-            network.lod = lods.check_lod(network.lod, network.config.top)
+            network = make(self.func_name, self.kwargs, self._variables())
+            if self.lod > network.config.top:
+                raise UserError(f"lod {self.lod:g}: this network has levels 0 to {network.config.top}")
+            return network
         except UserError as error:
             raise UserError(f"network {self.name!r}: {error}") from None
-        except (ValueError, TypeError, RuntimeError, OverflowError, ArithmeticError) as error:
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+        except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
+            text = (str(error).splitlines() or [type(error).__name__])[0]
             raise UserError(f"network {self.name!r}: its arguments make no network ({text[:300]})") from None
-        return network
+
+    @property
+    def lod(self) -> float:
+        """Level of detail the training had reached."""
+        names = sorted((n for n in self.variables if n.split("/")[-1] == "lod"), key=lambda n: -n.count("/"))
+        return float(self.variables[names[-1]].item()) if names else 0.0
 
     def _variables(self) -> dict[str, np.ndarray]:
         """Variables in the order k, k, in, out. The program of 2017 stored up-convolutions as k, k, out, in."""

@@ -80,5 +80,3 @@ def minibatch_stddev(x: torch.Tensor, group: int = 4, features: int = 1) -> torc
     y = y.mean(dim=(2, 3, 4))  # M F
     y = y.repeat(g, 1)[:, :, None, None].expand(n, features, h, w)  # N F H W
     return torch.cat([x, y.to(x.dtype)], dim=1)
-
-

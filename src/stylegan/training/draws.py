@@ -79,6 +79,5 @@ def draw_noise(
     generator = torch.Generator(device).manual_seed(seed)
     rows = rows.to(device)
     return [
-        torch.randn(batch, 1, *size, device=device, generator=generator)[rows]
-        for size in synthesis.noise_sizes(lod)
+        torch.randn(batch, 1, *size, device=device, generator=generator)[rows] for size in synthesis.noise_sizes(lod)
     ]

@@ -5,36 +5,39 @@ from __future__ import annotations
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-import numpy as np
 import torch
+import torch.distributed as dist
 
 from stylegan import __version__, distributed
 from stylegan import images as imaging
 from stylegan.config import Config
 from stylegan.data.dataset import Dataset
-from stylegan.data.loader import Loader, Request
-from stylegan.data.sampler import epoch_indices
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.snapshot import save_snapshot
-from stylegan.training import checkpoint, preview, schedule
+from stylegan.training import checkpoint, memory, preview, schedule
+from stylegan.training.batches import Batches, check_batches
 from stylegan.training.checkpoint import Progress
-from stylegan.training.draws import seed_of
 from stylegan.training.eta import Eta, human_time
+from stylegan.training.faults import FiniteCheck
 from stylegan.training.report import Report, averages, memory_gb
 from stylegan.training.run import RunFolder
-from stylegan.training.step import MicroBatch, Trainer, split_batch
+from stylegan.training.signals import Signals
+from stylegan.training.step import Trainer
+from stylegan.training.watchdog import Watchdog
+from stylegan.training.writer import Writer
+
+_FAULT = 1000  # beyond all signal numbers: the first process could not write its files
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a session ended. `stopped` names the signal or limit that ended it early, '' when finished."""
+    """How a session ended. `stopped` is SIGINT, SIGTERM or stop_kimg where it ended early, '' when finished."""
 
     run: Path
     kimg: float
@@ -60,25 +63,36 @@ def train(
     try:
         if dataset is None:
             dataset = _open_data(config, processes)
-        config = _with_fingerprint(config, dataset)
-        folder = None
-        problem = ""
+        config = _agreed(config, dataset, processes)
+        check_batches(config, processes.world)
+        folder, problem = None, ""
         if processes.first:
             try:
                 folder = RunFolder(run_dir)
                 folder.adopt(config, extend)
             except UserError as error:
                 problem = str(error)
-        problem = processes.share(problem)
-        if problem:
-            raise UserError(problem)
         try:
+            problem = processes.share(problem)
+            if problem:
+                raise UserError(problem)
             return _Session(config, Path(run_dir), dataset, processes, stop_kimg, quiet).run()
         finally:
             if folder is not None:
                 folder.release()
+    except RuntimeError as error:
+        if not _lost_contact(error, processes):
+            raise
+        raise UserError(
+            f"process {processes.rank} has lost another process of this training ({str(error).splitlines()[0]}); "
+            f"see above which one ended and why, then run the same command again to go on from the last checkpoint"
+        ) from error
     finally:
         processes.close()
+
+
+def _lost_contact(error: RuntimeError, processes: Processes) -> bool:
+    return processes.world > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 def _open_data(config: Config, processes: Processes) -> Dataset:
@@ -92,8 +106,8 @@ def _open_data(config: Config, processes: Processes) -> Dataset:
     return open_or_prepare(config.data.path)
 
 
-def _with_fingerprint(config: Config, dataset: Dataset) -> Config:
-    """The configuration with the data's identity, after checking that the networks fit the data."""
+def _agreed(config: Config, dataset: Dataset, processes: Processes) -> Config:
+    """The first process's configuration with the data's identity; UserError where networks and data do not fit."""
     g = config.generator
     if tuple(g.resolution) not in [tuple(size) for size in dataset.levels]:
         sizes = ", ".join(f"{w}x{h}" for h, w in dataset.levels)
@@ -105,7 +119,11 @@ def _with_fingerprint(config: Config, dataset: Dataset) -> Config:
         raise UserError(f"generator.channels {g.channels}: the data set has {dataset.channels} channels")
     if g.labels not in (0, dataset.num_classes):
         raise UserError(f"generator.labels {g.labels}: the data set has {dataset.num_classes or 'no'} classes")
-    return config.model_copy(update={"data": config.data.model_copy(update={"fingerprint": dataset.fingerprint})})
+    data = config.data.model_copy(update={"fingerprint": dataset.fingerprint})
+    config = processes.share(config.model_copy(update={"data": data}))
+    if processes.any(config.data.fingerprint != dataset.fingerprint):
+        raise UserError(f"{data.path}: the processes of this training see different data sets; give all the same")
+    return config
 
 
 class _Session:
@@ -118,19 +136,21 @@ class _Session:
         self.stop_nimg = float("inf") if stop_kimg is None else stop_kimg * 1000
         self.trainer = Trainer(config, processes)
         self.progress = Progress()
-        loaded, complaints = checkpoint.latest(run / "checkpoints")
+        loaded, complaints = checkpoint.latest_everywhere(run / "checkpoints", processes)
         if loaded is not None:
-            checkpoint.restore(self.trainer, loaded.tensors, loaded.counters)
+            checkpoint.restore(self.trainer, loaded)
             self.progress = loaded.progress
         total = config.schedule.total_kimg * 1000
-        if self.progress.finished and self.progress.nimg < total:
+        if self.progress.nimg < total:
             self.progress.finished = False  # the schedule was extended
+        keep, keep_every = config.training.keep_checkpoints, config.training.keep_every_kimg
+        self.writer = Writer(run / "checkpoints", keep, keep_every)
+        self.finite = FiniteCheck(self.trainer, run / "checkpoints")
+        self.fault = ""  # why the first process could not write its files
         self.eta = Eta(config)
-        self.signal = ""
+        self.signals = Signals(patient=processes.world > 1)
         self.preview = preview.Preview(config, processes.device)
-        self.report = Report(
-            run, processes.first, int(total), self.progress.log_bytes, self.progress.nimg, quiet
-        )
+        self.report = Report(run, processes.first, int(total), self.progress.log_bytes, self.progress.nimg, quiet)
         for complaint in complaints:
             self.report.say(f"warning: {complaint}")
         self._mark = (self.progress.nimg, time.monotonic())  # where and when the rate was last measured
@@ -138,65 +158,59 @@ class _Session:
     def run(self) -> Result:
         """The loop itself."""
         config, progress, trainer = self.config, self.progress, self.trainer
-        if progress.finished:
-            self.report.say(f"{self.path}: finished at {progress.nimg / 1000:.1f} kimg; nothing left to do")
-            self.report.close()
-            return Result(self.path, progress.nimg / 1000, True)
-        self._greet()
-        restore_handlers = self._catch_signals()
         stopped = ""
         try:
-            with Loader(self.dataset, self._requests(progress.nimg)) as loader:
-                for point in schedule.iterations(config.schedule, config.generator.top, progress.nimg):
-                    if schedule.resets_optimizer(progress.lod, point.lod):
-                        trainer.reset_optimizers()
-                    progress.lod = point.lod
-                    rows = split_batch(config, self.processes, point.batch)
-                    for _ in range(config.schedule.repeats):
-                        trainer.step(point, progress.nimg, self._micro_batches(next(loader), rows, point))
-                        progress.nimg += point.batch
-                    self._check_finite()
-                    stopped = self._after(point)
-                    if stopped:
-                        break
-            if not stopped:
-                self._finish()
+            if progress.finished:
+                self.report.say(f"{self.path}: finished at {progress.nimg / 1000:.1f} kimg; nothing left to do")
+                return Result(self.path, progress.nimg / 1000, True)
+            if progress.nimg >= self.stop_nimg:
+                self.report.say(f"{self.path}: already at {progress.nimg / 1000:.1f} kimg; stopped, as asked")
+                return Result(self.path, progress.nimg / 1000, False, "stop_kimg")
+            with self.signals:
+                self._greet()
+                with self._watchdog(), self._batches() as self.batches:
+                    for point in schedule.iterations(config.schedule, config.generator.top, progress.nimg):
+                        if schedule.resets_optimizer(progress.lod, point.lod):
+                            trainer.reset_optimizers()
+                        progress.lod = point.lod
+                        for _ in range(config.schedule.repeats):
+                            self._step(point)
+                        stopped = self._after(point)
+                        if stopped:
+                            break
+                if not stopped:
+                    self._finish()
         finally:
-            restore_handlers()
+            self.writer.wait()
             self.report.close()
         return Result(self.path, progress.nimg / 1000, not stopped, stopped)
 
-    # --- data ---------------------------------------------------------------------------------------------
+    def _watchdog(self) -> Watchdog:
+        return Watchdog(self.processes, self.config.training.hang_seconds, self.report.shout)
 
-    def _requests(self, start: int) -> Iterator[Request]:
-        """What this process has to read, minibatch by minibatch."""
-        config = self.config
-        for point in schedule.iterations(config.schedule, config.generator.top, start):
-            rows = torch.cat(split_batch(config, self.processes, point.batch)).numpy()
-            size = config.generator.size(point.level)
-            for i in range(config.schedule.repeats):
-                position = point.nimg + i * point.batch
-                shown = epoch_indices(config.training.seed, position, point.batch, len(self.dataset))
-                yield Request(shown[rows], size)
+    def _batches(self) -> Batches:
+        progress = self.progress
+        fitted = progress.micro_batch if progress.micro_batch_on == memory.describe(self.processes.device) else 0
+        return Batches(self.config, self.dataset, self.processes, progress.nimg, fitted)
 
-    def _micro_batches(
-        self, batch: tuple[np.ndarray, np.ndarray], rows: list[torch.Tensor], point: schedule.Point
-    ) -> list[MicroBatch]:
-        device, config = self.processes.device, self.config
-        images, labels = torch.from_numpy(batch[0]), torch.from_numpy(batch[1])
-        generator = torch.Generator().manual_seed(seed_of(config.training.seed, "labels", self.progress.nimg))
-        drawn = torch.randint(len(self.dataset), (point.batch,), generator=generator)
-        if not config.generator.labels:
-            labels = labels[:, :0]
-        result, start = [], 0
-        for part in rows:
-            chosen = self.dataset.labels(drawn[part].numpy()) if config.generator.labels else np.zeros((len(part), 0))
-            piece = slice(start, start + len(part))
-            result.append(
-                MicroBatch(part, images[piece], labels[piece].to(device), torch.from_numpy(chosen).float().to(device))
+    def _step(self, point: schedule.Point) -> None:
+        """One step on the next global batch, with smaller micro-batches where memory does not suffice."""
+        progress = self.progress
+        while True:
+            try:
+                self.trainer.step(point, progress.nimg, self.batches.next(point, progress.nimg))
+                break
+            except memory.OutOfMemory:
+                memory.release(self.processes.device)
+            progress.micro_batch = self.batches.halve(point, progress.nimg)
+            progress.micro_batch_on = memory.describe(self.processes.device)
+            parts = len(self.batches.rows(point.batch))
+            self.report.say(
+                f"out of memory: going on with the same batch of {point.batch} in {parts} passes of at most "
+                f"{progress.micro_batch} per process (training.micro_batch)"
             )
-            start += len(part)
-        return result
+        progress.nimg += point.batch
+        self.finite.look(progress.nimg)
 
     # --- reports and checkpoints --------------------------------------------------------------------------
 
@@ -246,26 +260,38 @@ class _Session:
             )
         if tick:
             self._tick(point, where)
-        reason = ""
-        if not done and progress.nimg >= self.stop_nimg:
-            reason = f"stopped at {progress.nimg / 1000:.1f} kimg, as asked"
-        if self.processes.any(bool(self.signal)):
-            reason = self.signal or "stopped by another process's signal"
-        if reason and not done:
-            self._checkpoint()
-            self.report.say(f"{reason}; saved. Run the same command again to go on.")
-            return reason
-        return ""
+        name = self._outcome()
+        if not name and not done and progress.nimg >= self.stop_nimg:
+            name = "stop_kimg"
+        if not name or done:
+            return ""
+        self._checkpoint()
+        self._settle()
+        why = "as asked" if name == "stop_kimg" else f"by {name}"
+        where = f"{progress.nimg / 1000:.1f} kimg"
+        self.report.say(f"stopped {why} at {where}; saved. Run the same command again to go on.")
+        return name
+
+    def _outcome(self) -> str:
+        """The signal that any process has received, or ''; UserError where the first process could not write."""
+        fault = self.fault or self.writer.problem
+        number = self.processes.most(_FAULT if fault else signal.Signals[self.signals.name] if self.signals.name else 0)
+        if number == _FAULT:
+            raise UserError(self.processes.share(fault))
+        return signal.Signals(number).name if number else ""
+
+    def _settle(self) -> None:
+        """Waits for the checkpoint that is being written; UserError, in every process, where that failed."""
+        self.writer.wait()
+        self._outcome()
 
     def _tick(self, point: schedule.Point, where: str) -> None:
         config, progress = self.config, self.progress
         progress.tick += 1
         rate = self.eta.measured[point.level]
         left = self.eta.remaining(progress.nimg)
-        means = averages(self.trainer.statistics, config.loss.penalty_interval)
-        for name, value in means.items():
-            if not np.isfinite(value):
-                self._diverged(name, value)
+        self.finite.settle()
+        means = averages(self.trainer.statistics)
         memory = memory_gb(self.processes.device)
         entry: dict[str, Any] = {
             "tick": progress.tick,
@@ -278,10 +304,10 @@ class _Session:
                      "seconds_left": left},
         }  # fmt: skip
         if self.processes.first:
-            grid = self.preview.draw(self.trainer.G_ema, point.lod)
-            imaging.write_png(preview.grid_path(self.path, progress.nimg), grid)
-            self.report.tick(entry, grid)
-            self._model_files(point)
+            try:
+                self._tick_files(point, entry)
+            except (OSError, UserError) as error:  # told to all processes at the end of the iteration
+                self.fault = f"{error}; the last checkpoint is unharmed: run the same command again to go on from it"
         self.report.say(
             f"{progress.nimg / 1000:8.1f} kimg  {where}  {1 / rate:.0f} img/s  {1000 * rate:.2f} s/kimg  "
             f"{memory:.1f} GB  G {means['loss_g']:.3f}  D {means['loss_d']:.3f}  penalty {means['penalty']:.3f}  "
@@ -289,9 +315,16 @@ class _Session:
         )
         self.trainer.statistics.zero_()
         progress.tick_start = progress.nimg
-        if progress.tick % config.training.checkpoint_ticks == 0:
+        if progress.tick % config.training.checkpoint_ticks == 0 and progress.nimg < config.schedule.total_kimg * 1000:
             self._checkpoint()
         self._mark = (progress.nimg, time.monotonic())  # the report itself is not training
+
+    def _tick_files(self, point: schedule.Point, entry: dict[str, Any]) -> None:
+        """The grid, the lines of the logs, and the model files of a report."""
+        grid = self.preview.draw(self.trainer.G_ema, point.lod)
+        imaging.write_png(preview.grid_path(self.path, self.progress.nimg), grid)
+        self.report.tick(entry, grid)
+        self._model_files(point)
 
     def _model_files(self, point: schedule.Point) -> None:
         """model.safetensors at every report, and numbered snapshots now and then."""
@@ -322,16 +355,16 @@ class _Session:
         }  # fmt: skip
 
     def _checkpoint(self) -> None:
-        if self.processes.first:
+        """Begins to save the state as it is now, in the background."""
+        self.finite.settle()
+        if self.processes.first and not self.fault:
             self.progress.log_bytes = self.report.log_bytes
-            checkpoint.write(
-                self.path / "checkpoints", self.trainer, self.progress, self.config.training.keep_checkpoints
-            )
-        self.processes.barrier()
+            self.writer.save(self.trainer, self.progress)
 
     def _finish(self) -> None:
         self.progress.finished = True
         self._checkpoint()
+        self._settle()
         if self.processes.first:
             clip = preview.write_timelapse(self.path)
             self.report.say(
@@ -339,37 +372,8 @@ class _Session:
                 f"Model: {self.path / 'model.safetensors'}" + (f"  Time-lapse: {clip}" if clip else "")
             )
 
-    # --- faults and signals -------------------------------------------------------------------------------
 
-    def _check_finite(self) -> None:
-        """Cheap on a CPU; on a GPU it would wait for the step, so there the tick looks."""
-        if self.processes.device.type == "cpu" and not bool(torch.isfinite(self.trainer.statistics).all()):
-            for name, value in averages(self.trainer.statistics, 1).items():
-                if not np.isfinite(value):
-                    self._diverged(name, value)
-
-    def _diverged(self, name: str, value: float) -> None:
-        raise UserError(
-            f"{name} became {value} at {self.progress.nimg / 1000:.1f} kimg: the training has diverged. The last "
-            f"checkpoint in {self.path / 'checkpoints'} is sound; start a new run with a lower schedule.lr, a higher "
-            f"loss.r1_gamma, or precision fp32"
-        )
-
-    def _catch_signals(self) -> Any:
-        """SIGINT and SIGTERM set a flag that the loop honours; returns what puts the old handlers back."""
-
-        def handler(number: int, frame: FrameType | None) -> None:
-            if self.signal:  # the second time means now
-                raise KeyboardInterrupt
-            self.signal = signal.Signals(number).name
-
-        try:
-            old = {s: signal.signal(s, handler) for s in (signal.SIGINT, signal.SIGTERM)}
-        except ValueError:  # not in the main thread: whoever runs us keeps its handlers
-            return lambda: None
-        return lambda: [signal.signal(s, previous) for s, previous in old.items()]
-
-
+@lru_cache(maxsize=1)
 def _git_revision() -> str:
     """The revision of the working directory's project, '' where there is none."""
     try:
@@ -379,5 +383,3 @@ def _git_revision() -> str:
     except (OSError, subprocess.SubprocessError):
         return ""
     return answer.stdout.strip() if answer.returncode == 0 else ""
-
-

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 import time
 from pathlib import Path
@@ -16,7 +18,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from stylegan.training.step import STATISTICS
 
 
-def averages(statistics: torch.Tensor, penalty_interval: int) -> dict[str, float]:
+def averages(statistics: torch.Tensor) -> dict[str, float]:
     """Means over a tick from a row of sums in the order of STATISTICS."""
     sums = dict(zip(STATISTICS, statistics.double().tolist(), strict=True))
     steps, penalties = max(sums.pop("steps"), 1.0), sums.pop("penalty_steps")
@@ -60,7 +62,8 @@ class Report:
     def _cut_log(path: Path, length: int) -> None:
         """Drops what a previous session wrote after the checkpoint this one starts from."""
         with path.open("ab") as file:
-            file.truncate(length)
+            if path.stat().st_size > length:
+                file.truncate(length)
 
     @property
     def log_bytes(self) -> int:
@@ -71,10 +74,19 @@ class Report:
         """A line on the terminal and in log.txt."""
         if not self.active:
             return
-        self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-        self._log.flush()
+        with contextlib.suppress(OSError):  # a full disk must not hide the message
+            self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+            self._log.flush()
         if not self.quiet:
             self.console.print(text, markup=False)
+
+    def shout(self, text: str) -> None:
+        """A line that must be seen, from any process and even when quiet."""
+        if self.active:
+            with contextlib.suppress(OSError):
+                self._log.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
+                self._log.flush()
+        print(text, file=sys.stderr, flush=True)
 
     def live(self, nimg: int, text: str) -> None:
         """Moves the progress bar."""
@@ -87,6 +99,8 @@ class Report:
             return
         with (self.run / "stats.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
+            file.flush()
+            os.fsync(file.fileno())
         board = self._tensorboard()
         step = entry["nimg"]
         for group in ("loss", "schedule", "time"):

@@ -23,6 +23,8 @@ _HOUSEKEEPING = {
     "training.snapshot_ticks",
     "training.checkpoint_ticks",
     "training.keep_checkpoints",
+    "training.keep_every_kimg",
+    "training.hang_seconds",
     "training.micro_batch",
 }
 

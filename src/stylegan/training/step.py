@@ -9,7 +9,7 @@ Shapes: N global batch, n rows of one micro-batch of this process.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -20,8 +20,9 @@ from stylegan.networks import Discriminator, Generator
 from stylegan.ops.fade import fade_reals
 from stylegan.training import losses
 from stylegan.training.adam import Adam
-from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, rows_of_part, seed_of
+from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, seed_of
 from stylegan.training.ema import ema_beta, update_ema
+from stylegan.training.memory import OutOfMemory, is_out_of_memory
 from stylegan.training.schedule import Point
 
 # what a pair of steps reports, summed over the steps of a tick; penalty steps are counted apart
@@ -54,6 +55,7 @@ class Trainer:
         self.adam_g = Adam(self.G.parameters(), config.schedule.lr, betas, eps)
         self.adam_d = Adam(self.D.parameters(), config.schedule.lr, betas, eps)
         self.d_steps = 0
+        self._half_done = -1  # nimg of the step whose D half is done
         self.statistics = torch.zeros(len(STATISTICS), device=device)
         self._set_precision()
 
@@ -72,12 +74,19 @@ class Trainer:
         self.adam_d.reset()
 
     def step(self, point: Point, nimg: int, micro_batches: Sequence[MicroBatch]) -> None:
-        """One D step, the EMA update and one G step on a global batch; `nimg` images were shown before it."""
+        """One D step, the EMA update and one G step on a global batch; `nimg` images were shown before it.
+
+        OutOfMemory, in every process, where one ran out: call it again with smaller micro-batches. What was
+        done before is kept.
+        """
         self.adam_d.set_lr(point.d_lr)
         self.adam_g.set_lr(point.g_lr)
-        self.d_step(point, nimg, micro_batches)
-        update_ema(self.G_ema, self.G, ema_beta(point.batch, self.config.training.ema_kimg))
+        if self._half_done != nimg:
+            self.d_step(point, nimg, micro_batches)
+            update_ema(self.G_ema, self.G, ema_beta(point.batch, self.config.training.ema_kimg))
+            self._half_done = nimg
         self.g_step(point, nimg, micro_batches)
+        self._half_done = -1
         self.statistics[0] += 1
 
     def d_step(self, point: Point, nimg: int, micro_batches: Sequence[MicroBatch]) -> None:
@@ -90,18 +99,24 @@ class Trainer:
         latents, noise_seed = self._draw("d", point, nimg)
         sums = torch.zeros_like(self.statistics)
         mean_w = torch.zeros_like(self.G.w_avg)
-        for part in micro_batches:
-            fakes, w = self._fakes(latents, noise_seed, point, part, part.labels)
-            mean_w += w.sum(dim=0) / point.batch
-            reals = self._reals(part, lod, nimg, point.batch)
-            loss, penalty, real_scores, fake_scores = self._d_loss(
-                reals, fakes, part, lod, nimg, point.batch, penalised
-            )
-            total = loss if penalty is None else loss + penalty * config.penalty_interval
-            total.sum().div(point.batch).backward()
-            sums += _statistics(
-                point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores
-            )
+
+        def passes() -> None:
+            for part in micro_batches:
+                fakes, w = self._fakes(latents, noise_seed, point, part, part.labels)
+                mean_w.add_(w.sum(dim=0) / point.batch)
+                reals = self._reals(part, lod, nimg, point.batch)
+                loss, penalty, real_scores, fake_scores = self._d_loss(
+                    reals, fakes, part, lod, nimg, point.batch, penalised
+                )
+                total = loss if penalty is None else loss + penalty * config.penalty_interval
+                total.sum().div(point.batch).backward()
+                sums.add_(
+                    _statistics(
+                        point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores
+                    )
+                )
+
+        self._together(passes)
         self._exchange(self.D, sums, mean_w)
         sums[STATISTICS.index("penalty_steps")] = float(penalised and self._has_penalty)
         self.statistics += sums
@@ -119,25 +134,41 @@ class Trainer:
         latents, noise_seed = self._draw("g", point, nimg)
         sums = torch.zeros_like(self.statistics)
         mean_w = torch.zeros_like(self.G.w_avg)
-        for part in micro_batches:
-            labels = part.labels if paired else part.drawn_labels
-            fakes, w = self._fakes(latents, noise_seed, point, part, labels)
-            mean_w += w.detach().sum(dim=0) / point.batch
-            fake_scores = self.D(fakes, labels, lod)
-            if paired:
-                with torch.no_grad():
-                    real_scores = self.D(self._reals(part, lod, nimg, point.batch), labels, lod)
-                loss = losses.g_relativistic(fake_scores, real_scores)
-            elif config.kind == "logistic":
-                loss = losses.g_nonsaturating(fake_scores)
-            else:
-                loss = losses.g_wgan(fake_scores)
-            loss.sum().div(point.batch).backward()
-            sums += _statistics(point.batch, loss_g=loss)
+
+        def passes() -> None:
+            for part in micro_batches:
+                labels = part.labels if paired else part.drawn_labels
+                fakes, w = self._fakes(latents, noise_seed, point, part, labels)
+                mean_w.add_(w.detach().sum(dim=0) / point.batch)
+                fake_scores = self.D(fakes, labels, lod)
+                if paired:
+                    with torch.no_grad():
+                        real_scores = self.D(self._reals(part, lod, nimg, point.batch), labels, lod)
+                    loss = losses.g_relativistic(fake_scores, real_scores)
+                elif config.kind == "logistic":
+                    loss = losses.g_nonsaturating(fake_scores)
+                else:
+                    loss = losses.g_wgan(fake_scores)
+                loss.sum().div(point.batch).backward()
+                sums.add_(_statistics(point.batch, loss_g=loss))
+
+        self._together(passes)
         self._exchange(self.G, sums, mean_w)
         self.statistics += sums
         self.adam_g.step()
         self.G.update_w_avg(mean_w)
+
+    def _together(self, passes: Callable[[], None]) -> None:
+        """Runs the passes of a half step; OutOfMemory in every process if any of them ran out."""
+        failed = False
+        try:
+            passes()
+        except (RuntimeError, torch.OutOfMemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            failed = True
+        if self.processes.any(failed):  # outside the handler, so that no traceback holds tensors
+            raise OutOfMemory
 
     @property
     def _has_penalty(self) -> bool:
@@ -231,18 +262,3 @@ def _statistics(batch: int, **values: torch.Tensor | None) -> torch.Tensor:
     return torch.stack(
         [zero if (value := values.get(name)) is None else value.detach().float().sum() / batch for name in STATISTICS]
     )
-
-
-def split_batch(config: Config, processes: Processes, batch: int) -> list[torch.Tensor]:
-    """Rows [n] of the global batch for each micro-batch of this process.
-
-    ValueError where the batch cannot be divided among the processes.
-    """
-    world, limit = processes.world, config.training.micro_batch
-    if batch % world:
-        raise ValueError(f"a batch of {batch} cannot be divided among {world} processes; change the batch sizes")
-    own = batch // world
-    rounds = next(k for k in range(1, own + 1) if own % k == 0 and (limit == 0 or own // k <= limit))
-    group = config.discriminator.mbstd_group
-    parts = world * rounds
-    return [rows_of_part(batch, processes.rank * rounds + j, parts, group) for j in range(rounds)]

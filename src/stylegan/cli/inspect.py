@@ -1,0 +1,100 @@
+"""`stylegan inspect`: what a model file is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from stylegan.inspection import NetworkReport, Report
+
+
+@click.command("inspect")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print everything as JSON.")
+def command(file: Path, as_json: bool) -> None:
+    """Show what FILE is: architecture, sizes, training, origin. Nothing in it is run.
+
+    FILE is a model file or run folder of this project, an official .pkl, or a checkpoint of
+    rosinality/style-based-gan-pytorch or huangzh13/StyleGAN.pytorch.
+
+    Example: stylegan inspect karras2019stylegan-ffhq-1024x1024.pkl
+    """
+    from stylegan.inspection import inspect
+
+    report = inspect(file)
+    if as_json:
+        click.echo(report.to_json())
+        return
+    console = Console(highlight=False)
+    console.print(_facts(report))
+    shown: list[NetworkReport] = []
+    for network in report.networks:
+        twin = next((other.role for other in shown if other.layers == network.layers), None)
+        console.print()
+        console.print(f"{network.role}: as {twin}" if twin else _architecture(network))
+        shown.append(network)
+    for note in report.notes:
+        console.print(f"note: {escape(note)}", soft_wrap=True)
+
+
+def _facts(report: Report) -> Table:
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(overflow="fold")
+    unknown = "not recorded"
+    size = f"{report.size / 1e6:,.1f} MB"
+    rows: list[tuple[str, Any]] = [("file", f"{report.file}, {size}"), ("format", report.format)]
+    if report.resolution:
+        height, width = report.resolution
+        rows += [
+            ("configuration", report.configuration),
+            ("resolution", f"{width}x{height}, {report.channels} channels"),
+            ("labels", _labels(report)),
+            ("lod", unknown if report.lod is None else f"{report.lod:g}"),
+            ("kimg", unknown if report.kimg is None else f"{report.kimg:,.1f}"),
+            ("attribution", report.attribution or unknown),
+        ]
+    rows += [("contents" if entry.get("event") == "read" else "origin", _origin(entry)) for entry in report.lineage]
+    rows.append(("sha256", report.sha256))
+    for name, value in rows:
+        table.add_row(name, escape(str(value)))
+    return table
+
+
+def _labels(report: Report) -> str:
+    if not report.labels:
+        return "none"
+    names = report.class_names or []
+    shown = ", ".join(names[:8]) + (", ..." if len(names) > 8 else "")
+    return f"{report.labels} classes" + (f": {shown}" if shown else "")
+
+
+def _origin(entry: dict[str, Any]) -> str:
+    """One entry of the lineage on a few lines."""
+    lines = []
+    if entry.get("event") != "read":
+        lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
+        lines.append(f"sha256 {entry.get('sha256', 'not recorded')}")
+    for role, network in (entry.get("networks") or {}).items():
+        sources = sorted(set((network.get("source_sha256") or {}).values()))
+        hashes = ", ".join(str(source)[:16] for source in sources)
+        lines.append(f"{role}: {network.get('function')}, source sha256 {hashes}")
+    return "\n".join(lines)
+
+
+def _architecture(network: NetworkReport) -> Table:
+    table = Table(title=f"{network.role}: {network.parameters:,} parameters", title_justify="left", box=None)
+    table.add_column("layer")
+    table.add_column("what")
+    table.add_column("output", justify="right")
+    table.add_column("parameters", justify="right")
+    for layer in network.layers:
+        shape = " x ".join(map(str, layer.shape))
+        table.add_row(layer.name, layer.what, shape, f"{layer.parameters:,}")
+    return table

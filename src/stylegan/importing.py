@@ -1,0 +1,247 @@
+"""Models of other programs as this project's networks: what a file is, and everything it holds, converted.
+
+The format is told by content, not by name. A converted model carries its origin in `training["lineage"]`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from stylegan import __version__
+from stylegan.errors import UserError
+from stylegan.foreign import huangzh13, rosinality
+from stylegan.foreign.checkpoint import Checkpoint, read_checkpoint
+from stylegan.networks import Discriminator, Generator
+from stylegan.official.pickles import read_pickle
+
+Format = Literal["snapshot", "pickle", "pytorch"]
+WAvg = Literal["stored", "recompute"]
+MEAN_SAMPLES = 10 * 1024  # of w, as rosinality's sampling program takes them
+_HUANGZH13_NAME = re.compile(r"GAN_GEN(_SHADOW)?_(\d{1,3})_(\d{1,9})\.pth")
+_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before version 1.6
+
+
+@dataclass
+class Imported:
+    """A converted model: the generator to draw with, and what training on needs if asked for.
+
+    training: kimg where the file's name tells it, lod, lineage. notes: sentences the user should read.
+    """
+
+    generator: Generator
+    discriminator: Discriminator | None = None
+    generator_raw: Generator | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+
+def sniff(path: Path) -> Format:
+    """What kind of model file this is, by its first bytes. UserError for anything else, saying what it looks like."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(512)
+    except IsADirectoryError:
+        raise UserError(f"{path}: is a folder; give a model file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27:
+        return "snapshot"
+    if head[:4] == b"PK\x03\x04" or head.startswith(_TORCH_LEGACY):
+        return "pytorch"
+    if head[:1] in (b"\x80", b"(", b"c") or not head:
+        return "pickle"
+    looks = "a web page" if b"<html" in head.lower() or b"<!doctype" in head.lower() else ""
+    looks = looks or ("text" if all(byte in b"\t\r\n" or byte >= 32 for byte in head[:64]) else "another format")
+    raise UserError(
+        f"{path}: no model file: it begins like {looks} ({head[:16]!r}); expected an official .pkl, a PyTorch "
+        f"checkpoint, or a .safetensors of this project. Was the download complete?"
+    )
+
+
+def read(
+    path: str | Path,
+    training: bool = False,
+    w_avg: WAvg = "stored",
+    resolution: int | None = None,
+) -> Imported:
+    """Converts a file of another program.
+
+    training: also the discriminator and the raw generator, so that training can go on; UserError where the
+    file lacks them. w_avg: the running mean of w as stored, or recomputed from 10,240 latents (which happens
+    anyway where the file has none). resolution: what the training had reached, where the file does not tell.
+    """
+    path = Path(path)
+    kind = sniff(path)
+    if kind == "snapshot":
+        raise UserError(f"{path}: is a model file of this project (or another .safetensors); nothing to convert")
+    made = _from_pickle(path, training) if kind == "pickle" else _from_checkpoint(path, training)
+    if resolution is not None:
+        _set_resolution(made, resolution, path)
+    lineage = made.training["lineage"][-1]
+    generators = [made.generator] + ([made.generator_raw] if made.generator_raw else [])
+    if not made.generator.config.styles:
+        lineage["w_avg"] = "without meaning here"
+    elif w_avg == "recompute" or not bool(made.generator.w_avg.any()):
+        for network in generators:
+            network.w_avg.copy_(mean_w(network))
+        lineage["w_avg"] = f"mean of w over {MEAN_SAMPLES:,} latents (seed 0)"
+    else:
+        lineage["w_avg"] = "as stored in the file"
+    lineage["converted_by"] = f"stylegan-torch {__version__}"
+    made.training["lod"] = made.generator.lod
+    return made
+
+
+@torch.no_grad()
+def mean_w(network: Generator, samples: int = MEAN_SAMPLES) -> torch.Tensor:
+    """Mean of w over latents drawn from seed 0, classes in turn; [D]."""
+    draw = torch.Generator().manual_seed(0)
+    total = torch.zeros(network.config.w_dim, dtype=torch.float64)
+    for start in range(0, samples, 1024):
+        n = min(1024, samples - start)
+        z = torch.randn(n, network.config.z_dim, generator=draw)
+        classes = network.config.labels
+        labels = torch.arange(start, start + n) % classes if classes else None
+        total += network.mapping.w(z, labels).double().sum(0)
+    return (total / samples).float()
+
+
+def _from_pickle(path: Path, training: bool) -> Imported:
+    file = read_pickle(path)
+    lineage = file.lineage()
+    generator = file.generator.build()
+    assert isinstance(generator, Generator)
+    made = Imported(generator, training={"lineage": [lineage]})
+    if generator.config.styles:
+        made.training["mixing"] = file.generator.kwargs.get("style_mixing_prob", 0.9) or 0.0
+    if training:
+        if set(file.networks) != {"G", "D", "Gs"}:
+            raise UserError(f"{path}: holds one network; training on needs the file with all three (G, D, Gs)")
+        raw, discriminator = file.networks["G"].build(), file.networks["D"].build()
+        assert isinstance(raw, Generator) and isinstance(discriminator, Discriminator)
+        _agree(generator, raw, discriminator, path)
+        made.generator_raw, made.discriminator = raw, discriminator
+    if match := re.fullmatch(r"network-(?:snapshot|final)-(\d{1,9})\.pkl", path.name):
+        made.training["kimg"] = int(match[1])
+        lineage["kimg_from"] = "the file's name"
+    return made
+
+
+def _agree(generator: Generator, raw: Generator, discriminator: Discriminator, path: Path) -> None:
+    if raw.config != generator.config:
+        raise UserError(f"{path}: G and Gs are of different make; convert without --training")
+    for name in ("resolution", "channels"):
+        ours, theirs = getattr(generator.config, name), getattr(discriminator.config, name)
+        if ours != theirs:
+            raise UserError(f"{path}: the generator's {name} is {ours}, the discriminator's {theirs}")
+
+
+def _from_checkpoint(path: Path, training: bool) -> Imported:
+    checkpoint = read_checkpoint(path)
+    program = checkpoint.program
+    if checkpoint.averaged is None:
+        raise UserError(f"{path}: holds only a discriminator; give the generator's file")
+    lineage = {"event": "converted", "format": f"checkpoint of {program.NAME}", "file": str(path), "sha256": _sha256(path)}
+    generator = program.generator(checkpoint.states[checkpoint.averaged], str(path))
+    made = Imported(generator, training={"lineage": [lineage]})
+    lineage["generator_from"] = checkpoint.averaged
+    seed_noise(generator)
+    if program is rosinality:
+        _rosinality(made, checkpoint, path, training)
+    else:
+        _huangzh13(made, checkpoint, path, training)
+    for network in (made.generator_raw, made.discriminator):
+        if network is not None:
+            network.lod = generator.lod
+    return made
+
+
+def reached_lod(checkpoint: Checkpoint, role: str, path: Path, top: int) -> tuple[float, str]:
+    """(lod, what told it) of a foreign generator: its training had reached level top − lod.
+
+    The names the programs give their files tell it, and in rosinality's, otherwise, which layers still have
+    their initial values. Such files are written when a level is complete, so the lod is whole.
+    """
+    if checkpoint.program is rosinality:
+        if match := re.fullmatch(r"train_step-(\d{1,3})\.model", path.name):
+            return float(top - min(max(int(match[1]) - 1, 0), top)), "the file's name"
+        reached = rosinality.reached(checkpoint.states[role])
+        return float(top - reached), "which layers still have their initial values"
+    if match := _HUANGZH13_NAME.fullmatch(path.name):
+        return float(top - min(int(match[2]), top)), "the file's name"
+    return 0.0, "nothing, so that full resolution is assumed"
+
+
+def _rosinality(made: Imported, checkpoint: Checkpoint, path: Path, training: bool) -> None:
+    averaged = checkpoint.averaged
+    assert averaged is not None
+    made.generator.lod, told_by = reached_lod(checkpoint, averaged, path, rosinality.TOP)
+    side = 1024 >> int(made.generator.lod)
+    made.notes.append(f"trained up to {side}x{side} of 1024x1024, told by {told_by}; --resolution corrects it")
+    if "g_running" not in checkpoint.states:
+        made.notes.append("the file has no averaged generator (g_running); the raw one was taken")
+    if training:
+        if "discriminator" not in checkpoint.states or "generator" not in checkpoint.states:
+            raise UserError(f"{path}: has no raw generator and discriminator to train on; give a train_step-K.model")
+        made.generator_raw = rosinality.generator(checkpoint.states["generator"], f"{path}: generator")
+        made.discriminator = rosinality.discriminator(checkpoint.states["discriminator"], f"{path}: discriminator")
+        seed_noise(made.generator_raw)
+
+
+def _huangzh13(made: Imported, checkpoint: Checkpoint, path: Path, training: bool) -> None:
+    made.generator.lod, told_by = reached_lod(checkpoint, "g_running", path, made.generator.config.top)
+    made.training["lineage"][-1]["lod_from"] = told_by
+    match = _HUANGZH13_NAME.fullmatch(path.name)
+    if match:
+        made.training["lineage"][-1] |= {"depth": int(match[2]), "epoch": int(match[3])}
+    if match and match[1] and made.generator.config.truncation_psi is not None:
+        made.notes.append(
+            "the stored mean of w of an averaged (SHADOW) file of this program is not the average of its w: for "
+            "truncation as it is meant, convert with --w-avg recompute"
+        )
+    if training:
+        if not match:
+            raise UserError(f"{path}: training on needs the files GAN_GEN_D_E, GAN_GEN_SHADOW_D_E and GAN_DIS_D_E, so named")
+        number = f"{match[2]}_{match[3]}.pth"
+        raw, shadow, dis = (path.with_name(f"GAN_{part}_{number}") for part in ("GEN", "GEN_SHADOW", "DIS"))
+        for needed in (raw, dis):
+            if not needed.exists():
+                raise UserError(f"{needed}: not found; training on needs it beside {path.name}")
+        if not match[1] and shadow.exists():
+            raise UserError(f"{path}: is the raw generator; convert the averaged one, {shadow.name}, with --training")
+        others = {part: read_checkpoint(file) for part, file in (("raw", raw), ("discriminator", dis))}
+        made.generator_raw = huangzh13.generator(others["raw"].states["g_running"], str(raw))
+        made.discriminator = huangzh13.discriminator(others["discriminator"].states["discriminator"], str(dis))
+        seed_noise(made.generator_raw)
+        made.training["lineage"][-1]["with"] = {str(file): _sha256(file) for file in (raw, dis)}
+
+
+@torch.no_grad()
+def seed_noise(network: Generator) -> None:
+    """Gives stored noise, which other programs' files lack, fixed values (seed 0)."""
+    draw = torch.Generator().manual_seed(0)
+    for name, buffer in network.synthesis.named_buffers():
+        if re.fullmatch(r"noise\d+", name):
+            buffer.copy_(torch.randn(buffer.shape, generator=draw))
+
+
+def _set_resolution(made: Imported, resolution: int, path: Path) -> None:
+    config = made.generator.config
+    sides = [config.size(level)[0] for level in range(config.top + 1)]
+    if resolution not in sides:
+        raise UserError(f"--resolution {resolution}: {path} has {', '.join(map(str, sides))}")
+    lod = float(config.top - sides.index(resolution))
+    for network in (made.generator, made.generator_raw, made.discriminator):
+        if network is not None:
+            network.lod = lod
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
