@@ -17,14 +17,13 @@ from stylegan import __version__
 from stylegan.errors import UserError
 from stylegan.foreign import huangzh13, rosinality
 from stylegan.foreign.checkpoint import Checkpoint, read_checkpoint
+from stylegan.formats import sniff
 from stylegan.networks import Discriminator, Generator
 from stylegan.official.pickles import read_pickle
 
-Format = Literal["snapshot", "pickle", "pytorch"]
 WAvg = Literal["stored", "recompute"]
 MEAN_SAMPLES = 10 * 1024  # of w, as rosinality's sampling program takes them
 _HUANGZH13_NAME = re.compile(r"GAN_GEN(_SHADOW)?_(\d{1,3})_(\d{1,9})\.pth")
-_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # how torch.save began before version 1.6
 
 
 @dataclass
@@ -39,29 +38,6 @@ class Imported:
     generator_raw: Generator | None = None
     training: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-
-
-def sniff(path: Path) -> Format:
-    """What kind of model file this is, by its first bytes. UserError for anything else, saying what it looks like."""
-    try:
-        with open(path, "rb") as file:
-            head = file.read(512)
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a folder; give a model file") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
-    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27:
-        return "snapshot"
-    if head[:4] == b"PK\x03\x04" or head.startswith(_TORCH_LEGACY):
-        return "pytorch"
-    if head[:1] in (b"\x80", b"(", b"c") or not head:
-        return "pickle"
-    looks = "a web page" if b"<html" in head.lower() or b"<!doctype" in head.lower() else ""
-    looks = looks or ("text" if all(byte in b"\t\r\n" or byte >= 32 for byte in head[:64]) else "another format")
-    raise UserError(
-        f"{path}: no model file: it begins like {looks} ({head[:16]!r}); expected an official .pkl, a PyTorch "
-        f"checkpoint, or a .safetensors of this project. Was the download complete?"
-    )
 
 
 def read(
@@ -115,14 +91,13 @@ def mean_w(network: Generator, samples: int = MEAN_SAMPLES) -> torch.Tensor:
 def _from_pickle(path: Path, training: bool) -> Imported:
     file = read_pickle(path)
     lineage = file.lineage()
+    file.check(training)
     generator = file.generator.build()
     assert isinstance(generator, Generator)
     made = Imported(generator, training={"lineage": [lineage]})
     if generator.config.styles:
         made.training["mixing"] = file.generator.kwargs.get("style_mixing_prob", 0.9) or 0.0
     if training:
-        if set(file.networks) != {"G", "D", "Gs"}:
-            raise UserError(f"{path}: holds one network; training on needs the file with all three (G, D, Gs)")
         raw, discriminator = file.networks["G"].build(), file.networks["D"].build()
         assert isinstance(raw, Generator) and isinstance(discriminator, Discriminator)
         _agree(generator, raw, discriminator, path)

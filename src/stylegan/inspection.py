@@ -21,7 +21,8 @@ from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.config.presets import preset
 from stylegan.errors import UserError
 from stylegan.foreign.checkpoint import read_checkpoint
-from stylegan.importing import reached_lod, sniff
+from stylegan.formats import sniff
+from stylegan.importing import reached_lod
 from stylegan.networks import Discriminator, Generator
 from stylegan.official.pickles import read_pickle
 from stylegan.snapshot import FORMAT

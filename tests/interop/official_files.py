@@ -105,16 +105,19 @@ def recorded(name: str, lod: float = 0.25, version: int = 3) -> tuple[Network, N
     )
 
 
-def true_size(resolution: int) -> tuple[Network, Network, Network]:
-    """(G, D, Gs) of the paper's configuration F with random weights."""
+def small(
+    kind: str, kwargs: dict[str, Any], version: int = 3, seed: int = 0
+) -> tuple[Network, Network, Network]:
+    """(G, D, Gs) of any size with random weights. kind: "style" or "progan"; kwargs: official ones, for G and D."""
     builder = importlib.import_module("stylegan.official.build")  # the package's `build` is the function
-    rng = np.random.default_rng(0)
-    kwargs = {"num_channels": 3, "resolution": resolution, "label_size": 0}
+    rng = np.random.default_rng(seed)
+    functions = {"style": ("G_style", "D_basic"), "progan": ("G_paper", "D_paper")}[kind]
+    shared = {key: kwargs[key] for key in kwargs if key in builder._SHARED or key in builder._SPECIAL}
     made = []
     for role in ("G", "D", "Gs"):
+        function, own = (functions[1], shared) if role == "D" else (functions[0], kwargs)
         with torch.device("meta"):
-            makers = {"G": builder._style_generator, "D": builder._style_discriminator}
-            _, slots = makers[role[0]](dict(kwargs))
+            _, slots = builder._builder(function)(dict(own))
         variables: dict[str, Any] = {"lod": np.float32(0)}
         for key, slot in slots.items():
             shape = tuple(slot.tensor.shape)
@@ -123,11 +126,10 @@ def true_size(resolution: int) -> tuple[Network, Network, Network]:
             elif slot.convert is not builder._as_is:
                 shape = (shape[2], shape[3], shape[1], shape[0])
             variables[key] = rng.standard_normal(shape, dtype=np.float32)
-        function = "D_basic" if role == "D" else "G_style"
-        made.append(network(role, function, kwargs, variables))
+        made.append(network(role, function, own, variables, version))
     return tuple(made)  # type: ignore[return-value]
 
 
 if __name__ == "__main__":
     size = int(sys.argv[2]) if len(sys.argv) > 2 else 1024
-    Path(sys.argv[1]).write_bytes(dumps(true_size(size)))
+    Path(sys.argv[1]).write_bytes(dumps(small("style", {"num_channels": 3, "resolution": size, "label_size": 0})))

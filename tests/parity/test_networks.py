@@ -11,6 +11,7 @@ import torch
 from stylegan.networks import Discriminator, Generator
 from stylegan.official import images_to_uint8
 from stylegan.ops.resample import downscale2d, upscale2d
+from stylegan.ops.switch import using_ops
 from tests.parity import case
 from tests.parity.case import NETWORKS, recorded, tensor
 
@@ -27,9 +28,9 @@ TRUNCATIONS: dict[str, tuple[float | None, int | None]] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def _no_gradients():
-    with torch.no_grad():
+@pytest.fixture(autouse=True, params=["reference", "fast"])
+def _both_forms_of_the_operators(request: pytest.FixtureRequest):
+    with torch.no_grad(), using_ops(request.param):
         yield
 
 

@@ -60,10 +60,24 @@ def configure(
         return Setup(_changed(stored, changes, resolution, labels, (height, width), classes), dataset)
     if preset_name == "auto":
         facts = _facts(dataset, height, width, classes, torch_device)
-        diff, choices = choose(facts)
+        diff, choices = choose(facts, changes.get("schedule", {}).get("total_kimg"))
         config = complete(merge(diff, changes), "auto", (height, width), dataset.channels, classes)
-        return Setup(config, dataset, choices)
+        return Setup(config, dataset, [_as_set(choice, changes) for choice in choices])
     return Setup(preset(preset_name, (height, width), dataset.channels, classes, changes), dataset)
+
+
+def _as_set(choice: Choice, changes: Diff) -> Choice:
+    """The choice, or what the user set instead of it."""
+    given = {
+        name: changes[section][field]
+        for name in choice.fields
+        for section, field in [name.split(".")]
+        if field in changes.get(section, {})
+    }
+    if not given:
+        return choice
+    value = ", ".join(f"{name.split('.')[1]} {value}" for name, value in given.items() if value != {})
+    return Choice(choice.setting, value, "set by you")
 
 
 def _changed(

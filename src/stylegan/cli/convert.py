@@ -7,6 +7,8 @@ from pathlib import Path
 import click
 
 from stylegan.errors import UserError
+from stylegan.formats import sniff
+from stylegan.official.pickles import read_pickle
 
 
 @click.command("convert")
@@ -29,13 +31,15 @@ def command(source: Path, out: Path, training: bool, w_avg: str, resolution: int
 
     Example: stylegan convert karras2019stylegan-ffhq-1024x1024.pkl ffhq.safetensors
     """
-    from stylegan.importing import read
-    from stylegan.snapshot import save_snapshot
-
     if out.suffix != ".safetensors":
         raise UserError(f"{out}: the converted model must be named .safetensors")
     if out.exists() and source.exists() and out.samefile(source):
         raise UserError(f"{out}: is the file to convert; choose another name")
+    if sniff(source) == "pickle":
+        read_pickle(source).check(training)  # what is refused is refused before PyTorch is loaded
+    from stylegan.importing import read
+    from stylegan.snapshot import save_snapshot
+
     made = read(source, training, w_avg, resolution)  # type: ignore[arg-type]
     save_snapshot(out, made.generator, made.discriminator, made.generator_raw, training=made.training)
     config = made.generator.config

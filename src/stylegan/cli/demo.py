@@ -45,17 +45,18 @@ def prepare_digits(out: Path) -> Path:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise UserError("the demo's digits come with scikit-learn, which is missing; pip install scikit-learn") from None
+        raise UserError("the demo's digits are in scikit-learn, which is missing; pip install scikit-learn") from None
     digits = load_digits()
     small = np.rint(digits.images * (255 / 16)).astype(np.uint8)  # n 8 8
-    large = [np.asarray(Image.fromarray(image).resize((32, 32), Image.Resampling.BICUBIC)) for image in small]
+    large = [np.asarray(Image.fromarray(image).resize((28, 28), Image.Resampling.BICUBIC)) for image in small]
+    framed = np.pad(np.stack(large), ((0, 0), (2, 2), (2, 2)))  # n 32 32
     prepare_arrays(
-        np.stack(large)[:, None],  # n 1 32 32
+        framed[:, None],  # n 1 32 32
         digits.target,
         out,
         class_names=[str(i) for i in range(10)],
         attribution=ATTRIBUTION,
-        description="scikit-learn's digits, 8x8 enlarged to 32x32 (bicubic)",
+        description="scikit-learn's digits, 8x8 enlarged to 28x28 (bicubic) in a black frame of 32x32",
     )
     return out
 

@@ -35,10 +35,14 @@ class Choice:
     setting: str
     value: str
     reason: str
+    fields: tuple[str, ...] = ()  # dotted names it decides; what the user sets there counts instead
 
 
-def choose(facts: Facts) -> tuple[Diff, list[Choice]]:
-    """(difference to the schema's defaults, the reasons) for data and a device."""
+def choose(facts: Facts, total_kimg: float | None = None) -> tuple[Diff, list[Choice]]:
+    """(difference to the schema's defaults, the reasons) for data and a device.
+
+    total_kimg: the length the user wants, None = chosen; the phases of growing follow from it.
+    """
     h0, w0, top = lods.split_size(facts.height, facts.width)
     side = lods.nominal(top)
     cpu = facts.device == "cpu"
@@ -52,7 +56,8 @@ def choose(facts: Facts) -> tuple[Diff, list[Choice]]:
     else:
         base, most, why = 8192, 512, "the paper's widths"
     latent = 128 if cpu else 512
-    choices.append(Choice("widths", f"fmap_base {base}, fmap_max {most}, z and w {latent}", why))
+    widths = f"fmap_base {base}, fmap_max {most}, z and w {latent}"
+    choices.append(Choice("widths", widths, why, ("generator.fmap_max", "discriminator.fmap_max")))
 
     batches = {4: 64, 8: 64, 16: 32, 32: 32} if cpu else {4: 512, 8: 256, 16: 128, 32: 64, 64: 64, 128: 32, 256: 32}
     batch = 32 if cpu or not facts.memory_gb or facts.memory_gb > 20 else 16
@@ -62,35 +67,35 @@ def choose(facts: Facts) -> tuple[Diff, list[Choice]]:
             "batch",
             f"{batches.get(side, batch)} at full size, more below",
             "the paper's batches for 8 GPUs, which a modern one takes" if not cpu else "small batches learn sooner",
+            ("schedule.batch", "schedule.batch_by_resolution"),
         )
     )
     micro = 0
     if facts.memory_gb:
         per_image = 0.012 * (facts.height * facts.width) / 128**2 * base / 8192
         micro = max(4, int(0.6 * facts.memory_gb / per_image) // 4 * 4)
-        choices.append(Choice("micro batch", f"at most {micro}", f"what fits {facts.memory_gb:.0f} GB, by estimate"))
+        why = f"what fits {facts.memory_gb:.0f} GB, by estimate"
+        choices.append(Choice("micro batch", f"at most {micro}", why, ("training.micro_batch",)))
 
     gamma = round(max(0.5, 10 * (side / 1024) ** 0.5 * (0.5 if facts.images > 50_000 else 1.0)), 1)
-    choices.append(Choice("r1_gamma", f"{gamma:g}", f"10 at 1024, less at {side}"))
+    choices.append(Choice("r1_gamma", f"{gamma:g}", f"10 at 1024, less at {side}", ("loss.r1_gamma",)))
 
-    passes = 200 if facts.images < 5_000 else 400
-    total = min(25_000, max(2_000, facts.images * passes / 1000))
+    passes = 1000 if facts.images < 5_000 else 400
+    total = min(25_000, max(50, facts.images * passes / 1000))
     if cpu:
         total = min(total, 400)
-    steps = top - 1  # from nominal 8 up
-    phase = 600.0 if total >= 25_000 else round(total * 0.45 / max(2 * steps, 1), 3)
-    choices.append(
-        Choice(
-            "length",
-            f"{total:g} kimg, phases of {phase:g} kimg",
-            f"about {1000 * total / max(facts.images, 1):,.0f} passes over the data; half of it at full resolution"
-            if total < 25_000
-            else "the paper's schedule",
-        )
-    )
+    if total_kimg is not None:
+        total = float(total_kimg)
+    steps = max(top - 1, 1)  # from nominal 8 up
+    phase = 600.0 if total >= 25_000 else round(total * 0.45 / (2 * steps), 4)
+    why = f"about {1000 * total / max(facts.images, 1):,.0f} passes over the data; half of it at full resolution"
+    if total_kimg is None and total >= 25_000:
+        why = "the paper's schedule"
+    value = f"{total:g} kimg, phases of {phase:g} kimg"
+    choices.append(Choice("length", value, why, ("schedule.stable_kimg", "schedule.fade_kimg")))
     precision = "bf16" if facts.bf16 and not cpu else "fp32"
     why = "native on this device" if precision == "bf16" else "exact everywhere"
-    choices.append(Choice("precision", precision, why))
+    choices.append(Choice("precision", precision, why, ("training.precision",)))
     ema = min(10.0, max(0.5, total / 100))
     if facts.classes:
         choices.append(Choice("labels", f"{facts.classes} classes", "the data has them and --labels was given"))
@@ -105,7 +110,7 @@ def choose(facts: Facts) -> tuple[Diff, list[Choice]]:
             "fade_kimg": phase,
             "batch": batch,
             "batch_by_resolution": batches,
-            "tick_kimg": max(0.5, round(total / 200, 2)),
+            "tick_kimg": max(0.01, round(total / 200, 2)),
             "tick_kimg_by_resolution": {},
             "lr": 0.002 if cpu else 0.001,
             "lr_by_resolution": {} if cpu else {128: 0.0015, 256: 0.002, 512: 0.003, 1024: 0.003},

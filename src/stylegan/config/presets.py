@@ -23,8 +23,11 @@ _ONE_GPU: Diff = {
     }
 }
 
+_MIRROR: Diff = {"data": {"mirror": True}}  # both data sets of the paper are faces
+
 # Table 1: each configuration adds to the one above it. A is Progressive GAN as published.
 _A: Diff = {
+    "data": {"mirror": True},
     "generator": {
         "mapping_layers": 0, "label_input": "concat", "constant_input": False, "styles": False, "noise": False,
         "pixel_norm": True, "instance_norm": False, "blur": None, "truncation_psi": None,
@@ -37,18 +40,19 @@ _A: Diff = {
     },
 }  # fmt: skip
 _B: Diff = {
+    "data": {"mirror": True},
     "generator": {
         "mapping_layers": 0, "constant_input": False, "styles": False, "noise": False, "pixel_norm": True,
         "instance_norm": False, "truncation_psi": None, "truncation_cutoff": None,
     },
     "loss": {"mixing": 0.0},
 }  # fmt: skip
-_C: Diff = {"generator": {"constant_input": False, "noise": False}, "loss": {"mixing": 0.0}}
-_D: Diff = {"generator": {"noise": False}, "loss": {"mixing": 0.0}}
-_E: Diff = {"loss": {"mixing": 0.0}}
-_F: Diff = {}
+_C: Diff = _MIRROR | {"generator": {"constant_input": False, "noise": False}, "loss": {"mixing": 0.0}}
+_D: Diff = _MIRROR | {"generator": {"noise": False}, "loss": {"mixing": 0.0}}
+_E: Diff = _MIRROR | {"loss": {"mixing": 0.0}}
+_F: Diff = _MIRROR
 
-# CelebA-HQ was trained with WGAN-GP and learning rates of at most 0.002 (section 2 and appendix C)
+# CelebA-HQ was trained with WGAN-GP and learning rates of at most 0.002 (section 2.1 and appendix C)
 _CELEBAHQ: Diff = {
     "data": {"mirror": True},
     "loss": {"kind": "wgan-gp", "r1_gamma": 0.0},
@@ -56,8 +60,8 @@ _CELEBAHQ: Diff = {
 }
 
 PRESETS: dict[str, tuple[str, Diff]] = {
-    "ffhq1024": ("FFHQ as published: configuration F, 8-GPU batches, 25,000 kimg", {"data": {"mirror": True}}),
-    "ffhq1024-1gpu": ("the same with the published 1-GPU batches", {"data": {"mirror": True}} | _ONE_GPU),
+    "ffhq1024": ("FFHQ as published: configuration F, 8-GPU batches, 25,000 kimg", _MIRROR),
+    "ffhq1024-1gpu": ("the same with the published 1-GPU batches", _MIRROR | _ONE_GPU),
     "celebahq1024": ("CelebA-HQ as published: WGAN-GP, learning rate at most 0.002", _CELEBAHQ),
     "table1-a": ("Table 1, A: baseline Progressive GAN, WGAN-GP", _A),
     "table1-b": ("Table 1, B: + blurred up/downsampling, tuned training", _B),
@@ -65,19 +69,19 @@ PRESETS: dict[str, tuple[str, Diff]] = {
     "table1-d": ("Table 1, D: + learned constant input, no traditional input", _D),
     "table1-e": ("Table 1, E: + noise inputs", _E),
     "table1-f": ("Table 1, F: + mixing regularisation (StyleGAN)", _F),
-    "table2-mixing0": ("Table 2: F with mixing in 0 % of the batches", {"loss": {"mixing": 0.0}}),
-    "table2-mixing50": ("Table 2: F with mixing in 50 %", {"loss": {"mixing": 0.5}}),
-    "table2-mixing90": ("Table 2: F with mixing in 90 % (= F)", {"loss": {"mixing": 0.9}}),
-    "table2-mixing100": ("Table 2: F with mixing in 100 %", {"loss": {"mixing": 1.0}}),
+    "table2-mixing0": ("Table 2: F with mixing in 0 % of the batches", _MIRROR | {"loss": {"mixing": 0.0}}),
+    "table2-mixing50": ("Table 2: F with mixing in 50 %", _MIRROR | {"loss": {"mixing": 0.5}}),
+    "table2-mixing90": ("Table 2: F with mixing in 90 % (= F)", _MIRROR | {"loss": {"mixing": 0.9}}),
+    "table2-mixing100": ("Table 2: F with mixing in 100 %", _MIRROR | {"loss": {"mixing": 1.0}}),
     "table4-traditional0": ("Table 4: traditional generator (B) without mapping network", _B),
     "table4-traditional8": (
         "Table 4: traditional generator with 8 mapping layers",
         _B | {"generator": _B["generator"] | {"mapping_layers": 8}},
     ),
-    "table4-style0": ("Table 4: style-based generator without mapping layers", {"generator": {"mapping_layers": 0}}),
-    "table4-style1": ("Table 4: style-based generator, 1 mapping layer", {"generator": {"mapping_layers": 1}}),
-    "table4-style2": ("Table 4: style-based generator, 2 mapping layers", {"generator": {"mapping_layers": 2}}),
-    "table4-style8": ("Table 4: style-based generator, 8 mapping layers (= F)", _F),
+    "table4-style0": ("Table 4: style-based, no mapping layers", _MIRROR | {"generator": {"mapping_layers": 0}}),
+    "table4-style1": ("Table 4: style-based, 1 mapping layer", _MIRROR | {"generator": {"mapping_layers": 1}}),
+    "table4-style2": ("Table 4: style-based, 2 mapping layers", _MIRROR | {"generator": {"mapping_layers": 2}}),
+    "table4-style8": ("Table 4: style-based, 8 mapping layers (= F)", _F),
     "digits": (
         "the demo: 32x32 handwritten digits in a few minutes on a CPU",
         {
@@ -132,6 +136,11 @@ def preset(
     resolution: side, or (height, width). changes: nested differences on top, as {"loss": {"r1_gamma": 5}}.
     UserError for an unknown name, with the nearest ones.
     """
+    if name == "auto":
+        raise UserError(
+            "preset 'auto' is made from the data and the machine: use `stylegan train`, or "
+            "stylegan.config.auto.choose and stylegan.config.presets.complete"
+        )
     if name not in PRESETS:
         near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
         raise UserError(

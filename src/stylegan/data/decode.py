@@ -89,6 +89,31 @@ def probe(data: bytes | np.ndarray) -> tuple[int, int, int]:
         raise DecodeError(_reason(error)) from error
 
 
+def opened(data: bytes) -> Image.Image:
+    """The image with only its header read: format, mode, size, `info`. DecodeError: not a known or allowed image."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return _open(data)
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise DecodeError(_reason(error)) from error
+
+
+def normalised(image: Image.Image) -> Image.Image:
+    """What `opened` gave, read in full: upright, 8 bits, sRGB, mode L, LA, RGB or RGBA. DecodeError: damaged."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            image.load()
+            return _normalise(image)
+    except DecodeError:
+        raise
+    except Exception as error:
+        raise DecodeError(_reason(error)) from error
+
+
 def is_grey(pixels: np.ndarray) -> bool:
     """Whether the channels of [C, H, W] are all equal."""
     return bool((pixels[0] == pixels).all())

@@ -64,7 +64,7 @@ def by_table(names: Sequence[str], table: Any, where: str) -> tuple[list[int], i
             raise UserError(f"{where}: {str(row)[:80]} is not a [path, class] pair")
         name = row[0].replace("\\", "/").removeprefix("./")
         name = f"{base}/{name}" if base else name
-        number, width = _class_of(row[1], name, where)
+        number, width = class_of(row[1], name, where)
         if labels.setdefault(name, number) != number:
             raise UserError(f"{where}: {name} has two labels, {labels[name]} and {number}; keep one")
         widths.add(width)
@@ -94,8 +94,8 @@ def by_table(names: Sequence[str], table: Any, where: str) -> tuple[list[int], i
     return [labels[name] for name in names], count, class_names
 
 
-def _class_of(label: Any, name: str, where: str) -> tuple[int, int]:
-    """(class number, 0) of an integer, (position of the 1, length) of a one-hot vector."""
+def class_of(label: Any, name: str, where: str) -> tuple[int, int]:
+    """(class number, 0) of an integer, (position of the 1, length) of a one-hot vector. UserError: neither."""
     if isinstance(label, list) and label and all(isinstance(x, int | float) for x in label):
         if sorted(label)[-1] == 1 and sum(x != 0 for x in label) == 1:
             return label.index(1), len(label)

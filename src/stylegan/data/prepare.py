@@ -129,8 +129,7 @@ def check_options(fit: str, filter: str, channels: int | None, workers: int | No
 
 def _look(source: Source) -> tuple[list[Size], int, str]:
     """((height, width) of a sample, channels, a sentence on the channels). UserError: nothing is readable."""
-    step = max(1, len(source.items) // PROBED)
-    order = [*source.items[::step], *(item for i, item in enumerate(source.items) if i % step)]
+    order = [source.items[i] for i in probe_order(len(source.items))]
     sizes: list[Size] = []
     kinds: Counter[int] = Counter()
     failed: list[tuple[str, str]] = []
@@ -153,6 +152,12 @@ def _look(source: Source) -> tuple[list[Size], int, str]:
         (channels,) = kinds
         return sizes, channels, f"{channels} channels, as in {sampled}"
     return sizes, 3, "3 channels (RGB), because there are colour images"
+
+
+def probe_order(count: int) -> list[int]:
+    """The order in which images are looked at to choose a size: spread over the source first, then the rest."""
+    step = max(1, count // PROBED)
+    return [*range(0, count, step), *(i for i in range(count) if i % step)]
 
 
 def _nothing_left(source: Source, failed: list[tuple[str, str]]) -> str:

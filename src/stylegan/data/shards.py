@@ -60,6 +60,10 @@ class ShardJob:
     skip: dict[int, str] = field(default_factory=dict)
     journal: str | None = None
 
+    def build(self, tick: Callable[[], None]) -> None:
+        """Make the shard."""
+        build_shard(self, tick)
+
 
 class Stopped(Exception):
     """The parent asked the workers to stop."""

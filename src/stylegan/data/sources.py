@@ -100,6 +100,23 @@ class Source:
     ignored: dict[str, int] = field(default_factory=dict)  # extension -> files that are no images
 
 
+@dataclass(frozen=True)
+class RawTable:
+    """A `dataset.json` as found."""
+
+    data: bytes
+    where: str  # for messages
+    base: str  # the folder its paths are relative to, inside the source; "" = the source's root
+
+    def parsed(self) -> Any:
+        """The JSON, with `base` where there is one. UserError: not JSON."""
+        try:
+            table = json.loads(self.data)
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{self.where}: not valid JSON ({error}); correct or remove it") from error
+        return {**table, "base": self.base} if isinstance(table, dict) and self.base else table
+
+
 def open_source(path: str | Path, classes: bool = False, exclude: Path | None = None) -> Source:
     """List the images of a folder or zip, in the order of their names.
 
@@ -108,6 +125,25 @@ def open_source(path: str | Path, classes: bool = False, exclude: Path | None = 
     UserError: no such path, neither folder nor zip, already prepared, no images, bad labels.
     """
     path = Path(path).expanduser()
+    source, raw = list_source(path, exclude)
+    table = raw.parsed() if raw and not classes else None
+    names = [item.name for item in source.items]
+    if classes:
+        labels, source.class_names = by_folder(names, str(path))
+        source.num_classes = len(source.class_names)
+    elif table is not None:
+        labels, source.num_classes, source.class_names = by_table(names, table, f"{path}: dataset.json")
+    if source.num_classes:
+        source.items = [replace(item, label=label) for item, label in zip(source.items, labels, strict=True)]
+        source.listing = hashlib.sha256(f"{source.listing} {labels}".encode()).hexdigest()
+    return source
+
+
+def list_source(path: Path, exclude: Path | None = None) -> tuple[Source, RawTable | None]:
+    """The images of a folder or zip without their labels, and its `dataset.json`, not yet parsed.
+
+    UserError: no such path, neither folder nor zip, already prepared, no images.
+    """
     if not path.exists():
         raise UserError(f"{path}: there is no such folder or zip; check the path")
     if path.is_dir():
@@ -123,16 +159,7 @@ def open_source(path: str | Path, classes: bool = False, exclude: Path | None = 
         raise UserError(
             f"{path}: no images here (found {found}); expected files such as .jpg, .png, .webp, .tif or .npy"
         )
-    names = [item.name for item in source.items]
-    if classes:
-        labels, source.class_names = by_folder(names, str(path))
-        source.num_classes = len(source.class_names)
-    elif table is not None:
-        labels, source.num_classes, source.class_names = by_table(names, table, f"{path}: dataset.json")
-    if source.num_classes:
-        source.items = [replace(item, label=label) for item, label in zip(source.items, labels, strict=True)]
-        source.listing = hashlib.sha256(f"{source.listing} {labels}".encode()).hexdigest()
-    return source
+    return source, table
 
 
 def is_prepared(path: Path) -> bool:
@@ -148,7 +175,7 @@ def _has_format(path: Path) -> bool:
         return False
 
 
-def _list_folder(root: Path, exclude: Path | None) -> tuple[Source, Any]:
+def _list_folder(root: Path, exclude: Path | None) -> tuple[Source, RawTable | None]:
     """Walk a folder, links followed once, hidden files and prepared sets left out."""
     found: list[tuple[str, str, int, int]] = []  # name, path, bytes, time
     ignored: Counter[str] = Counter()
@@ -189,7 +216,7 @@ def _list_folder(root: Path, exclude: Path | None) -> tuple[Source, Any]:
         if file_path.is_file():
             if file_path.stat().st_size > MAX_TABLE_BYTES:
                 raise UserError(f"{file_path}: larger than {MAX_TABLE_BYTES >> 20} MiB; no list of labels is")
-            table = _parse(file_path.read_bytes(), str(file_path), base)
+            table = RawTable(file_path.read_bytes(), str(file_path), base)
             if base:
                 ignored[".json"] -= 1
             break
@@ -198,7 +225,7 @@ def _list_folder(root: Path, exclude: Path | None) -> tuple[Source, Any]:
     return Source(items, str(root), listing, ignored=dict(sorted((+ignored).items()))), table
 
 
-def _list_zip(path: Path) -> tuple[Source, Any]:
+def _list_zip(path: Path) -> tuple[Source, RawTable | None]:
     """List the members of a zip; hidden files and macOS resource forks are left out."""
     try:
         archive = _open_zip(str(path), os.getpid())
@@ -227,7 +254,7 @@ def _list_zip(path: Path) -> tuple[Source, Any]:
     if base in tables:
         if tables[base].file_size > MAX_TABLE_BYTES:
             raise UserError(f"{path}: dataset.json is larger than {MAX_TABLE_BYTES >> 20} MiB")
-        table = _parse(archive.read(tables[base]), f"{path}: dataset.json", base)
+        table = RawTable(archive.read(tables[base]), f"{path}: dataset.json", base)
     items = [ZipItem(name, str(path), info.filename) for name, info in found]
     listing = _digest((name, info.file_size, info.CRC) for name, info in found)
     return Source(items, str(path), listing, ignored=dict(sorted((+ignored).items()))), table
@@ -254,14 +281,3 @@ def _digest(rows: Any) -> str:
     for name, size, stamp in rows:
         digest.update(f"{name}\0{size}\0{stamp}\n".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
-
-
-def _parse(data: bytes, where: str, base: str) -> Any:
-    """The dataset.json, its paths made relative to the source's root."""
-    try:
-        table = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{where}: not valid JSON ({error}); correct or remove it") from error
-    if isinstance(table, dict) and base:
-        table = {**table, "base": base}
-    return table

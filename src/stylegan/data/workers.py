@@ -1,4 +1,4 @@
-"""Make shards in several processes. One bad image, a killed worker or Ctrl-C must not lose the run.
+"""Work through items in several processes. One bad image, a killed worker or Ctrl-C must not lose it all.
 
 An image that kills its worker (a crash inside a decoder, or out of memory) is found by repeating the shard
 alone with a journal, and is then left out like any other bad file.
@@ -17,9 +17,34 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import replace
 from multiprocessing.connection import wait as wait_for
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from stylegan.data.shards import ShardJob, Stopped, build_shard
+from stylegan.data.shards import Stopped
+
+
+class Job(Protocol):
+    """A range of items and what is done to them; a frozen dataclass that pickles (`data.shards.ShardJob`)."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def items(self) -> Sequence[Any]: ...
+
+    @property
+    def out(self) -> str:
+        """A folder for the journal."""
+        ...
+
+    @property
+    def skip(self) -> dict[int, str]:
+        """Items to leave out unread, and why."""
+        ...
+
+    def build(self, tick: Callable[[], None]) -> None:
+        """Does the work. Calls `tick` after each item; writes the item's index to `journal`, if set, before it."""
+        ...
+
 
 Report = Callable[[int], None]  # receives the number of images done so far
 IN_PROCESS = 256  # fewer images than this are not worth starting processes for
@@ -35,8 +60,8 @@ def default_workers() -> int:
     return os.cpu_count() or 1
 
 
-def run_jobs(jobs: Sequence[ShardJob], workers: int, report: Report) -> None:
-    """Make all shards. OSError: the output cannot be written. KeyboardInterrupt leaves finished shards."""
+def run_jobs(jobs: Sequence[Job], workers: int, report: Report) -> None:
+    """Do all jobs. OSError: the output cannot be written. KeyboardInterrupt leaves finished shards."""
     if workers <= 1:
         _run_here(jobs, 0, report)
         return
@@ -63,7 +88,7 @@ def run_jobs(jobs: Sequence[ShardJob], workers: int, report: Report) -> None:
     report(finished)
 
 
-def _run_here(jobs: Sequence[ShardJob], start: int, report: Report) -> None:
+def _run_here(jobs: Sequence[Job], start: int, report: Report) -> None:
     count = start
 
     def tick() -> None:
@@ -72,21 +97,21 @@ def _run_here(jobs: Sequence[ShardJob], start: int, report: Report) -> None:
         report(count)
 
     for job in jobs:
-        build_shard(job, tick)
+        job.build(tick)
 
 
 def _run_pool(
-    jobs: Sequence[ShardJob],
+    jobs: Sequence[Job],
     workers: int,
     context: Any,
     counter: Any,
     stop: Any,
     report: Report,
-) -> tuple[list[ShardJob], list[ShardJob]]:
+) -> tuple[list[Job], list[Job]]:
     """(finished jobs, jobs that were under way when a worker died); the rest was not begun."""
-    done: list[ShardJob] = []
+    done: list[Job] = []
     queue = list(jobs)[::-1]
-    running: dict[Future[None], ShardJob] = {}
+    running: dict[Future[None], Job] = {}
     pool = _pool(workers, context, counter, stop)
     try:
         while queue or running:
@@ -115,14 +140,14 @@ def _run_pool(
     return done, []
 
 
-def _run_alone(job: ShardJob, context: Any, counter: Any, stop: Any, report: Report) -> bool:
+def _run_alone(job: Job, context: Any, counter: Any, stop: Any, report: Report) -> bool:
     """Repeat one shard in its own process, leaving out what kills it. False: no process even starts."""
     journal = Path(job.out) / f"journal-{job.number:05d}.tmp"
     try:
         for _ in range(len(job.items) + 1):
             journal.unlink(missing_ok=True)
             before = counter.value
-            _, suspects = _run_pool([replace(job, journal=str(journal))], 1, context, counter, stop, report)
+            _, suspects = _run_pool([_with(job, journal=str(journal))], 1, context, counter, stop, report)
             if not suspects:
                 return True
             counter.value = before
@@ -130,10 +155,15 @@ def _run_alone(job: ShardJob, context: Any, counter: Any, stop: Any, report: Rep
                 return False
             culprit = int(journal.read_text() or 0)
             reason = "reading it crashed the worker process (damaged file, or out of memory)"
-            job = replace(job, skip={**job.skip, culprit: reason})
+            job = _with(job, skip={**job.skip, culprit: reason})
         raise AssertionError("every item of a shard was left out, yet its worker still dies")
     finally:
         journal.unlink(missing_ok=True)
+
+
+def _with(job: Job, **changes: Any) -> Job:
+    changed: Job = replace(job, **changes)  # type: ignore[type-var]
+    return changed
 
 
 def _pool(workers: int, context: Any, counter: Any, stop: Any) -> ProcessPoolExecutor:
@@ -155,8 +185,8 @@ def _start(counter: Any, stop: Any) -> None:
     threading.Thread(target=follow_parent, daemon=True).start()
 
 
-def _work(job: ShardJob) -> None:
-    build_shard(job, _tick)
+def _work(job: Job) -> None:
+    job.build(_tick)
 
 
 def _tick() -> None:

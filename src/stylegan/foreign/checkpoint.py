@@ -75,18 +75,19 @@ def _kind(program: Any, state: State) -> str | None:
 def _load(path: Path) -> Any:
     try:
         size = path.stat().st_size
-        if size > MAX_FILE:
-            raise UserError(f"{path}: {size:,} bytes; checkpoints have at most {MAX_FILE:,}")
+        with open(path, "rb"):
+            pass
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+    if size > MAX_FILE:
+        raise UserError(f"{path}: {size:,} bytes; checkpoints have at most {MAX_FILE:,}")
+    try:
         zipped = zipfile.is_zipfile(path)
         if zipped:
             with zipfile.ZipFile(path) as archive:
                 if sum(info.file_size for info in archive.infolist()) > size:
-                    raise UserError(f"{path}: its contents are compressed or overlap, which PyTorch's never are")
+                    raise ValueError("its contents are compressed or overlap, which PyTorch's never are")
         return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped or None)
-    except UserError:
-        raise
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
     except Exception as error:  # torch.load raises nearly every kind for damaged or hostile files
         first = next((line for line in str(error).splitlines() if "Unsupported" in line or "GLOBAL" in line), "")
         reason = first.strip() or (str(error).splitlines() or [type(error).__name__])[0]

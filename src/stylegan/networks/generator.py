@@ -26,10 +26,18 @@ class Generator(nn.Module):
     def __init__(self, config: GeneratorConfig | Config) -> None:
         super().__init__()
         self.config = config.generator if isinstance(config, Config) else config
-        self.lod = 0.0
         self.mapping = MappingNetwork(self.config)
         self.synthesis = SynthesisNetwork(self.config)
         self.register_buffer("w_avg", torch.zeros(self.config.w_dim))
+
+    @property
+    def lod(self) -> float:
+        """Level of detail these weights have been trained to; 0.0 once fully grown."""
+        return self.synthesis.lod
+
+    @lod.setter
+    def lod(self, value: float) -> None:
+        self.synthesis.lod = float(value)
 
     @property
     def truncatable(self) -> bool:
@@ -51,7 +59,7 @@ class Generator(nn.Module):
         psi and cutoff default to the configuration's (0.7 and 8, as officially); lod to the network's own.
         """
         ws = self.truncate(self.mapping(z, labels), psi, cutoff)
-        return self.synthesis(ws, self.lod if lod is None else lod, noise, generator)
+        return self.synthesis(ws, lod, noise, generator)
 
     def truncate(
         self,
@@ -64,8 +72,10 @@ class Generator(nn.Module):
         psi None or 1, or cutoff None: unchanged (cutoff None disables truncation, as officially; pass L to
         truncate every layer). Without effect in traditional generators.
         """
-        psi = self.config.truncation_psi if psi == "default" else psi
-        cutoff = self.config.truncation_cutoff if cutoff == "default" else cutoff
+        psi = self.config.truncation_psi if isinstance(psi, str) and psi == "default" else psi
+        cutoff = self.config.truncation_cutoff if isinstance(cutoff, str) and cutoff == "default" else cutoff
+        if isinstance(psi, str) or isinstance(cutoff, str):
+            raise ValueError(f"psi {psi!r}, cutoff {cutoff!r}: must be numbers or None")
         if psi is None or psi == 1 or cutoff is None or not self.truncatable:
             return ws
         truncated = torch.lerp(self.w_avg.to(ws), ws[:, :cutoff], float(psi))

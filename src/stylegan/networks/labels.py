@@ -16,7 +16,7 @@ def as_one_hot(
     None where the network is unconditional. ValueError where labels are missing, unexpected or of the wrong size.
     """
     if classes == 0:
-        if labels is not None and labels.ndim == 2 and labels.shape[1] > 0:
+        if labels is not None and (labels.ndim != 2 or labels.shape[1] > 0):
             raise ValueError(f"labels {list(labels.shape)} given, but this network has no classes; leave them out")
         return None
     if labels is None:

@@ -104,6 +104,7 @@ class SynthesisNetwork(nn.Module):
         super().__init__()
         self.config = config
         self.compute_dtype = torch.float32
+        self.lod = 0.0  # to which these weights have been trained; used where a call names none
         channels = config.fmaps(1)
         self.input = (
             ConstantInput(channels, config.base) if config.constant_input else DenseInput(config, channels)
@@ -125,19 +126,19 @@ class SynthesisNetwork(nn.Module):
     def forward(
         self,
         ws: torch.Tensor,
-        lod: float = 0.0,
+        lod: float | None = None,
         noise: Noise = "random",
         generator: torch.Generator | None = None,
     ) -> torch.Tensor:
         """ws [N, L, D] -> images [N, C, h, w] in about [−1, 1], h = full height / 2^floor(lod).
 
         At a fractional lod the next lower level's image is blended in (Progressive GAN, figure 2). Only the
-        layers of the levels in use are computed. `noise` is drawn afresh ("random", from `generator` if given),
+        layers of the levels in use are computed; lod None is the network's own. `noise` is drawn afresh ("random", from `generator` if given),
         the stored buffers ("stored"), left out ("none"), or a list of [N or 1, 1, h, w], one per acting layer.
         ValueError for shapes or a lod that do not fit.
         """
         config = self.config
-        lod = lods.check_lod(lod, config.top)
+        lod = lods.check_lod(self.lod if lod is None else lod, config.top)
         if ws.ndim != 3 or ws.shape[1:] != (config.num_layers, config.w_dim):
             raise ValueError(f"ws {list(ws.shape)}: this network takes [N, {config.num_layers}, {config.w_dim}]")
         level, fade = lods.level_of(lod, config.top), lods.fade_of(lod)

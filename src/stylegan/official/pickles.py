@@ -14,19 +14,25 @@ import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from stylegan.errors import UserError
-from stylegan.networks import Discriminator, Generator
-from stylegan.official.build import build, plan
 from stylegan.official.pickle_values import Array, Stub, Text, describe
 from stylegan.official.unpickle import PickleRefused, unpickle
+
+if TYPE_CHECKING:  # reading needs no PyTorch, building does
+    from stylegan.networks import Discriminator, Generator
 
 MAX_FILE = 4 << 30  # the largest known file (three networks at 1024x1024) has 0.3 GB
 MAX_NAME = 256
 VERSIONS = (2, 3)
+# known functions -> the beginning of the names of their RGB layers
+FUNCTIONS = {
+    "G_style": "G_synthesis/ToRGB", "D_basic": "FromRGB", "G_paper": "ToRGB", "D_paper": "FromRGB",
+}  # fmt: skip
 COMPONENTS = {"mapping": "G_mapping/", "synthesis": "G_synthesis/"}
 
 # keyword argument -> the largest value taken seriously; stops absurd sizes before anything is made
@@ -55,11 +61,30 @@ class OfficialNetwork:
 
     def build(self) -> Generator | Discriminator:
         """The network, with its weights and lod. UserError where arguments and variables do not agree."""
+        self.check()
+        from stylegan.official.build import build
+
         return self._made(build)
 
     def plan(self) -> Generator | Discriminator:
         """The same without weights, to look at. UserError as above."""
+        self.check()
+        from stylegan.official.build import plan
+
         return self._made(plan)
+
+    def check(self) -> None:
+        """A first look at whether the variables can be all there: every level has its RGB layer. UserError if not."""
+        function, size = self.func_name.split(".")[-1], self.kwargs.get("resolution")
+        if size is None or type(size) is not int:
+            return  # its default, or an error that the builder explains
+        names = [f"{FUNCTIONS[function]}_lod{k}/weight" for k in range(max(size, 4).bit_length() - 2)]
+        missing = [name for name in names if name not in self.variables]
+        if missing:
+            raise UserError(
+                f"network {self.name!r}: its variables do not fit its resolution of {size}: {len(missing)} are missing, "
+                f"such as {missing[0]}"
+            )
 
     def _made(self, make: Callable[..., Generator | Discriminator]) -> Generator | Discriminator:
         try:
@@ -93,9 +118,18 @@ class OfficialPickle:
     """The networks of one file, by role: G and D (only in files made to train on), Gs the averaged generator."""
 
     networks: dict[str, OfficialNetwork]
-    sha256: str
-    size: int
-    file: str = field(default="")
+    data: memoryview = field(repr=False)
+    file: str = ""
+
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.data)
+
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file."""
+        return hashlib.sha256(self.data).hexdigest()
 
     @property
     def generator(self) -> OfficialNetwork:
@@ -106,6 +140,13 @@ class OfficialPickle:
                 f"{self.file}: holds only a discriminator ({network.func_name}); give the file that has a generator"
             )
         return network
+
+    def check(self, training: bool = False) -> None:
+        """UserError where the file cannot become a model, as far as names tell. training: all three are needed."""
+        if training and len(self.networks) < 3:
+            raise UserError(f"{self.file}: holds one network; training on needs the file with all three (G, D, Gs)")
+        for network in self.networks.values() if training else [self.generator]:
+            network.check()
 
     def lineage(self) -> dict[str, Any]:
         """Where a converted model comes from, as JSON: file, hashes, official names and arguments."""
@@ -164,8 +205,7 @@ def parse_pickle(data: memoryview, where: str) -> OfficialPickle:
         if kinds != [True, False, True]:
             names = ", ".join(network.func_name for network in networks.values())
             raise PickleRefused(f"{where}: three networks in the order {names}; expected generator, discriminator, generator")
-    digest = hashlib.sha256(data).hexdigest()
-    return OfficialPickle(networks, digest, len(data), where)
+    return OfficialPickle(networks, data, where)
 
 
 class _Reader:
@@ -191,6 +231,8 @@ class _Reader:
                 raise self.refuse(place, f"its state has no {key!r}")
         name = self.text(state["name"], f"{place}.name")
         function = self.text(state["build_func_name"], f"{place}.build_func_name")
+        if not component and function.split(".")[-1] not in FUNCTIONS:
+            raise self.refuse(place, f"is made by {function!r}; known are {', '.join(FUNCTIONS)}")
         kwargs = self.kwargs(state["static_kwargs"], f"{place}.static_kwargs")
         variables = self.variables(state["variables"], f"{place}.variables")
         sources = {name: self.source(state["build_module_src"], f"{place}.build_module_src")}

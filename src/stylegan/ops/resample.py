@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from stylegan.ops.conv import conv2d, conv_transpose2d
+from stylegan.ops.switch import fast
 
 
 def upscale2d(x: torch.Tensor, factor: int = 2) -> torch.Tensor:
@@ -79,14 +80,21 @@ def _four_shifts(w: torch.Tensor) -> torch.Tensor:
 def upscale_conv2d(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """3x3 convolution of the nearest-upscaled image: [N, Cin, H, W] -> [N, Cout, 2H, 2W].
 
-    Computed as one transposed convolution of stride 2 with a 4x4 kernel, the same function at 4/9 of the
-    arithmetic. (The official fused form leaves out the rotation by 180 degrees that this needs, so its
-    kernels are rotated once when official weights are read.)
+    Fast (and officially from 128 pixels on): one transposed convolution of stride 2 with a 4x4 kernel, the same
+    function at 4/9 of the arithmetic. (The official fused form leaves out the rotation by 180 degrees that this
+    needs, so its kernels are rotated once when official weights are read.)
     """
+    if not (fast(x) or 2 * min(x.shape[2:]) >= 128):
+        return conv2d(upscale2d(x), w, padding=1)
     k = _four_shifts(w.flip(2, 3)).transpose(0, 1)  # Cin Cout 4 4
     return conv_transpose2d(x, k, stride=2, padding=1)
 
 
 def conv_downscale2d(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
-    """2x2 mean of a 3x3 convolution: [N, Cin, H, W] -> [N, Cout, H/2, W/2], as one stride-2 convolution."""
+    """2x2 mean of a 3x3 convolution: [N, Cin, H, W] -> [N, Cout, H/2, W/2].
+
+    Fast (and officially from 128 pixels on): one convolution of stride 2 with a 4x4 kernel.
+    """
+    if not (fast(x) or min(x.shape[2:]) >= 128):
+        return downscale2d(conv2d(x, w, padding=1))
     return conv2d(x, _four_shifts(w) * 0.25, stride=2, padding=1)

@@ -20,10 +20,15 @@ from stylegan.training.schedule import Point
 from stylegan.training.step import MicroBatch
 
 
-def check_batches(config: Config, world: int) -> None:
-    """UserError where a batch of the schedule cannot be divided among `world` processes."""
+def check_schedule(config: Config, world: int) -> None:
+    """UserError for a schedule that never grows, or a batch that cannot be divided among `world` processes."""
     plan, top = config.schedule, config.generator.top
     first = plan.initial_resolution.bit_length() - 3 if plan.grow else top
+    if first < top and plan.stable_kimg + plan.fade_kimg == 0:
+        raise UserError(
+            "schedule.stable_kimg 0 and schedule.fade_kimg 0: the networks would never grow; set schedule.grow "
+            "false to train at full resolution from the start"
+        )
     for level in range(first, top + 1):
         side = lods.nominal(level)
         batch = plan.batch_by_resolution.get(side, plan.batch)

@@ -14,7 +14,8 @@ def ema_beta(batch: int, half_life_kimg: float) -> float:
 @torch.no_grad()
 def update_ema(average: nn.Module, network: nn.Module, beta: float) -> None:
     """average ← beta·average + (1 − beta)·network for parameters; buffers (w_avg, noise) are copied."""
-    ours, theirs = list(average.parameters()), list(network.parameters())
+    ours: list[torch.Tensor] = list(average.parameters())
+    theirs: list[torch.Tensor] = list(network.parameters())
     if beta == 0.0:
         torch._foreach_copy_(ours, theirs)
     else:

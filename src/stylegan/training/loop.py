@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import signal
 import subprocess
 import time
@@ -19,9 +20,10 @@ from stylegan.config import Config
 from stylegan.data.dataset import Dataset
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
+from stylegan.ops.switch import ops_mode, using_ops
 from stylegan.snapshot import save_snapshot
 from stylegan.training import checkpoint, memory, preview, schedule
-from stylegan.training.batches import Batches, check_batches
+from stylegan.training.batches import Batches, check_schedule
 from stylegan.training.checkpoint import Progress
 from stylegan.training.eta import Eta, human_time
 from stylegan.training.faults import FiniteCheck
@@ -64,7 +66,7 @@ def train(
         if dataset is None:
             dataset = _open_data(config, processes)
         config = _agreed(config, dataset, processes)
-        check_batches(config, processes.world)
+        check_schedule(config, processes.world)
         folder, problem = None, ""
         if processes.first:
             try:
@@ -76,7 +78,8 @@ def train(
             problem = processes.share(problem)
             if problem:
                 raise UserError(problem)
-            return _Session(config, Path(run_dir), dataset, processes, stop_kimg, quiet).run()
+            with using_ops("fast" if ops_mode() == "auto" else ops_mode()):
+                return _Session(config, Path(run_dir), dataset, processes, stop_kimg, quiet).run()
         finally:
             if folder is not None:
                 folder.release()
@@ -86,6 +89,13 @@ def train(
         raise UserError(
             f"process {processes.rank} has lost another process of this training ({str(error).splitlines()[0]}); "
             f"see above which one ended and why, then run the same command again to go on from the last checkpoint"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        raise UserError(
+            f"{error.filename or run_dir}: cannot be written ({error.strerror}); make room or repair the disk, then "
+            f"run the same command again to go on from the last checkpoint"
         ) from error
     finally:
         processes.close()
@@ -98,6 +108,8 @@ def _lost_contact(error: RuntimeError, processes: Processes) -> bool:
 def _open_data(config: Config, processes: Processes) -> Dataset:
     from stylegan.data.cache import open_or_prepare
 
+    if not config.data.path:
+        raise UserError("data.path is empty: name a folder, a zip or a prepared data set, or pass dataset=")
     if processes.first:
         dataset = open_or_prepare(config.data.path)
         processes.barrier()
@@ -307,7 +319,9 @@ class _Session:
             try:
                 self._tick_files(point, entry)
             except (OSError, UserError) as error:  # told to all processes at the end of the iteration
-                self.fault = f"{error}; the last checkpoint is unharmed: run the same command again to go on from it"
+                self.fault = (
+                    f"{error}; once that is mended, run the same command again to go on from the last checkpoint"
+                )
         self.report.say(
             f"{progress.nimg / 1000:8.1f} kimg  {where}  {1 / rate:.0f} img/s  {1000 * rate:.2f} s/kimg  "
             f"{memory:.1f} GB  G {means['loss_g']:.3f}  D {means['loss_d']:.3f}  penalty {means['penalty']:.3f}  "

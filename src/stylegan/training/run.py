@@ -82,7 +82,8 @@ class RunFolder:
                     f"{self.path}: holds a run with another configuration: {fields}; repeat its settings to go on, "
                     f"or choose another --out{more}"
                 )
-        write_atomically(self.path / "config.json", config.model_dump_json(indent=1).encode())
+        if config != stored:
+            write_atomically(self.path / "config.json", config.model_dump_json(indent=1).encode())
 
 
 def stored_config(path: str | Path) -> Config | None:

@@ -38,7 +38,7 @@ class Watchdog:
 
     def __enter__(self) -> Watchdog:
         if self.processes.world > 1 and self.seconds > 0:
-            default = dist.distributed_c10d._get_default_store()
+            default: Any = dist.distributed_c10d._get_default_store()
             store = dist.PrefixStore("stylegan-watchdog", default.clone())
             store.set(f"who{self.processes.rank}", f"host {socket.gethostname()}, process {os.getpid()}")
             store.set(f"at{self.processes.rank}", str(self.processes.marks.count))

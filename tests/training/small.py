@@ -1,0 +1,113 @@
+"""Runs small enough to repeat many times: 16x16 images in 3 classes, 120 images of training, growing from 4x4."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stylegan.config import Config
+from stylegan.config.presets import Diff, merge, preset
+from stylegan.data.dataset import Dataset
+from stylegan.training import Result, checkpoint, train
+
+WIDTHS: Diff = {"fmap_base": 64, "fmap_max": 8}
+# 4x4 stable to 24 images, 8x8 fades in to 48, stable to 72, 16x16 fades in to 96, stable to 120
+SMALL: Diff = {
+    "generator": {**WIDTHS, "z_dim": 8, "w_dim": 8, "mapping_width": 8, "mapping_layers": 2},
+    "discriminator": WIDTHS,
+    "data": {"mirror": True},
+    "schedule": {
+        "total_kimg": 0.12, "stable_kimg": 0.024, "fade_kimg": 0.024, "initial_resolution": 4, "repeats": 2,
+        "batch": 4, "batch_by_resolution": {}, "tick_kimg": 0.03, "tick_kimg_by_resolution": {},
+    },
+    "training": {"grid": [2, 2], "ema_kimg": 0.05, "seed": 5},
+}  # fmt: skip
+
+
+@cache
+def pictures(channels: int = 1, classes: int = 3, count: int = 20) -> Dataset:
+    """Noise with a class-dependent brightness."""
+    rng = np.random.default_rng(1)
+    kinds = rng.integers(0, classes, count) if classes else None
+    images = rng.integers(0, 200, (count, channels, 16, 16), dtype=np.uint8)
+    if kinds is not None:
+        images += (kinds[:, None, None, None] * 20).astype(np.uint8)
+    return Dataset.from_arrays(images, kinds)
+
+
+def small(labels: int = 3, channels: int = 1, **changes: Any) -> Config:
+    """The small configuration with changes by section: small(loss={"mixing": 0.0})."""
+    diff = SMALL
+    for section, values in changes.items():
+        diff = merge(diff, {section: values})
+    return preset("tiny", 16, channels, labels, diff)
+
+
+def go(config: Config, run: Path, stop_kimg: float | None = None, **options: Any) -> Result:
+    """Trains on the CPU, quietly."""
+    data = options.pop("dataset", None) or pictures(config.generator.channels)
+    return train(config, run, "cpu", data, stop_kimg, quiet=options.pop("quiet", True), **options)
+
+
+@dataclass
+class Outcome:
+    """Everything a run leaves behind that must be the same however often it was stopped."""
+
+    tensors: dict[str, torch.Tensor]
+    counters: dict[str, int]
+    stats: list[dict[str, Any]]  # without "time"
+    grids: dict[str, bytes]
+    model: bytes  # the tensors of model.safetensors
+
+
+def read_stats(run: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (run / "stats.jsonl").read_text().splitlines()]
+
+
+def outcome(run: Path) -> Outcome:
+    loaded, complaints = checkpoint.latest(run / "checkpoints")
+    assert loaded is not None
+    assert not complaints
+    stats = read_stats(run)
+    for entry in stats:
+        del entry["time"]
+    model = (run / "model.safetensors").read_bytes()
+    header = int.from_bytes(model[:8], "little")
+    return Outcome(
+        loaded.tensors,
+        loaded.counters,
+        stats,
+        {path.name: path.read_bytes() for path in sorted((run / "grids").glob("*.png"))},
+        model[8 + header :],
+    )
+
+
+def assert_same(a: Outcome, b: Outcome) -> None:
+    """Bit-equal in everything."""
+    assert a.tensors.keys() == b.tensors.keys()
+    different = [name for name in a.tensors if not torch.equal(a.tensors[name], b.tensors[name])]
+    assert not different
+    assert a.counters == b.counters
+    assert a.stats == b.stats
+    assert a.grids == b.grids
+    assert a.model == b.model
+
+
+def assert_close(a: Outcome, b: Outcome, tolerance: float = 2e-4) -> None:
+    """Equal up to the rounding of sums in another order, which training amplifies."""
+    assert a.tensors.keys() == b.tensors.keys()
+    for name, tensor in a.tensors.items():
+        torch.testing.assert_close(
+            b.tensors[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
+        )
+    assert a.counters == b.counters
+    for ours, theirs in zip(a.stats, b.stats, strict=True):
+        assert ours["schedule"] == theirs["schedule"]
+        for key, value in ours["loss"].items():
+            assert abs(value - theirs["loss"][key]) <= 5e-3 * max(1.0, abs(value)), key
