@@ -99,7 +99,8 @@ def _from_pickle(path: Path, training: bool) -> Imported:
         made.training["mixing"] = file.generator.kwargs.get("style_mixing_prob", 0.9) or 0.0
     if training:
         raw, discriminator = file.networks["G"].build(), file.networks["D"].build()
-        assert isinstance(raw, Generator) and isinstance(discriminator, Discriminator)
+        assert isinstance(raw, Generator)
+        assert isinstance(discriminator, Discriminator)
         _agree(generator, raw, discriminator, path)
         made.generator_raw, made.discriminator = raw, discriminator
     if match := re.fullmatch(r"network-(?:snapshot|final)-(\d{1,9})\.pkl", path.name):
@@ -122,7 +123,12 @@ def _from_checkpoint(path: Path, training: bool) -> Imported:
     program = checkpoint.program
     if checkpoint.averaged is None:
         raise UserError(f"{path}: holds only a discriminator; give the generator's file")
-    lineage = {"event": "converted", "format": f"checkpoint of {program.NAME}", "file": str(path), "sha256": _sha256(path)}
+    lineage = {
+        "event": "converted",
+        "format": f"checkpoint of {program.NAME}",
+        "file": str(path),
+        "sha256": _sha256(path),
+    }
     generator = program.generator(checkpoint.states[checkpoint.averaged], str(path))
     made = Imported(generator, training={"lineage": [lineage]})
     lineage["generator_from"] = checkpoint.averaged
@@ -182,7 +188,9 @@ def _huangzh13(made: Imported, checkpoint: Checkpoint, path: Path, training: boo
         )
     if training:
         if not match:
-            raise UserError(f"{path}: training on needs the files GAN_GEN_D_E, GAN_GEN_SHADOW_D_E and GAN_DIS_D_E, so named")
+            raise UserError(
+                f"{path}: training on needs the files GAN_GEN_D_E, GAN_GEN_SHADOW_D_E and GAN_DIS_D_E, so named"
+            )
         number = f"{match[2]}_{match[3]}.pth"
         raw, shadow, dis = (path.with_name(f"GAN_{part}_{number}") for part in ("GEN", "GEN_SHADOW", "DIS"))
         for needed in (raw, dis):

@@ -114,12 +114,18 @@ def _snapshot(path: Path) -> Report:
     mixing = (config.get("loss") or {}).get("mixing", training.get("mixing"))
     _describe(report, generator, mixing, training)
     report.lod = header.get("lod", 0.0)
-    roles = [role for role in ("generator", "generator_raw", "discriminator") if any(n.startswith(role + ".") for n in shapes)]
+    roles = [
+        role
+        for role in ("generator", "generator_raw", "discriminator")
+        if any(n.startswith(role + ".") for n in shapes)
+    ]
     with torch.device("meta"):
         for role in roles:
             if role == "discriminator" and discriminator is None:
                 raise UserError(f"{path}: has weights of a discriminator and no configuration of one")
-            network = Discriminator(discriminator) if role == "discriminator" and discriminator else Generator(generator)
+            network = (
+                Discriminator(discriminator) if role == "discriminator" and discriminator else Generator(generator)
+            )
             _compare(path, role, network, shapes)
             report.networks.append(describe_network(role, network))
     return report
@@ -239,8 +245,12 @@ def configuration(config: GeneratorConfig, mixing: float | None = None) -> str:
     for letter in "FDCBA":
         other = preset(f"table1-{letter.lower()}", 8).generator
         names = [name for name in _LETTER_FIELDS if name != "label_input" or config.labels]
-        found = [f"{name}={_short(getattr(config, name))}" for name in names if getattr(config, name) != getattr(other, name)]
-        if bool(config.mapping_layers) != bool(other.mapping_layers) or (letter in "CDF" and config.mapping_layers != 8):
+        found = [
+            f"{name}={_short(getattr(config, name))}" for name in names if getattr(config, name) != getattr(other, name)
+        ]
+        if bool(config.mapping_layers) != bool(other.mapping_layers) or (
+            letter in "CDF" and config.mapping_layers != 8
+        ):
             found.append(f"mapping_layers={config.mapping_layers}")
         differences[letter] = found
     letter = min(differences, key=lambda key: len(differences[key]))
@@ -272,10 +282,14 @@ def _count(module: nn.Module | nn.Parameter | None) -> int:
 
 
 def _generator_layers(network: Generator) -> list[Layer]:
-    config, mapping, synthesis = network.config, network.mapping, network.synthesis
+    config = network.config
+    mapping: Any = network.mapping
+    synthesis: Any = network.synthesis
     rows = []
     if mapping.label_embedding is not None:
-        rows.append(Layer("mapping.label_embedding", "label embedding", [config.z_dim], _count(mapping.label_embedding)))
+        rows.append(
+            Layer("mapping.label_embedding", "label embedding", [config.z_dim], _count(mapping.label_embedding))
+        )
     for i, layer in enumerate(mapping.layers):
         rows.append(Layer(f"mapping.layers.{i}", "dense", [int(layer.weight.shape[0])], _count(layer)))
     what = "constant" if config.constant_input else "dense"

@@ -60,7 +60,9 @@ def inputs(name: str, shape: tuple[int, ...], seed: int, scale: float = 1.0) -> 
 def state(program: str, network: str) -> dict[str, torch.Tensor]:
     """A state dict: generators are made from seed 1, discriminators from seed 2."""
     seed = 2 if network.startswith("discriminator") else 1
-    return {key: torch.from_numpy(_value(program, key, tuple(shape), seed)) for key, shape in layouts()[program][network]}
+    return {
+        key: torch.from_numpy(_value(program, key, tuple(shape), seed)) for key, shape in layouts()[program][network]
+    }
 
 
 def _value(program: str, key: str, shape: tuple[int, ...], seed: int) -> np.ndarray:

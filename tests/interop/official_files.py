@@ -1,6 +1,6 @@
 """Writes pickles as the official programs do, for tests; run as a script it writes one of true size.
 
-    python -m tests.interop.official_files OUT.pkl [RESOLUTION]      (1024: 0.3 GB of random weights)
+python -m tests.interop.official_files OUT.pkl [RESOLUTION]      (1024: 0.3 GB of random weights)
 """
 
 from __future__ import annotations
@@ -56,9 +56,7 @@ class _Pickler(pickle._Pickler):  # type: ignore[misc]  # the Python one, becaus
     dispatch = {**pickle._Pickler.dispatch, type: lambda self, obj: self.save_global(obj)}  # type: ignore[attr-defined]
 
 
-def dumps(
-    value: Any, protocol: int = 4, module: str = "dnnlib.tflib.network", numpy: str = "numpy.core"
-) -> bytes:
+def dumps(value: Any, protocol: int = 4, module: str = "dnnlib.tflib.network", numpy: str = "numpy.core") -> bytes:
     """Official-format bytes of networks. numpy: "numpy.core" or "numpy._core"."""
     file = io.BytesIO()
     pickler = _Pickler(file, protocol)
@@ -105,9 +103,7 @@ def recorded(name: str, lod: float = 0.25, version: int = 3) -> tuple[Network, N
     )
 
 
-def small(
-    kind: str, kwargs: dict[str, Any], version: int = 3, seed: int = 0
-) -> tuple[Network, Network, Network]:
+def small(kind: str, kwargs: dict[str, Any], version: int = 3, seed: int = 0) -> tuple[Network, Network, Network]:
     """(G, D, Gs) of any size with random weights. kind: "style" or "progan"; kwargs: official ones, for G and D."""
     builder = importlib.import_module("stylegan.official.build")  # the package's `build` is the function
     rng = np.random.default_rng(seed)

@@ -63,7 +63,9 @@ def test_huangzh13_generator(setting: str) -> None:
         psi, cutoff = None, None
         if match[4]:
             psi, cutoff = (0.7, 8) if match[4] == "module" else (float(match[4]), network.config.num_layers)
-        given = [files.inputs(f"noise{i}", (1, 1, *size), 10) for i, size in enumerate(network.synthesis.noise_sizes(lod))]
+        given = [
+            files.inputs(f"noise{i}", (1, 1, *size), 10) for i, size in enumerate(network.synthesis.noise_sizes(lod))
+        ]
         images = network(z[:1], None if labels is None else labels[:1], psi, cutoff, given, lod)
         near(images, cases[key], limit(images.shape[2]))
         drawn += 1
@@ -114,22 +116,26 @@ def test_huangzh13_files_to_snapshot(tmp_path: Path) -> None:
     torch.save(state, tmp_path / "GAN_GEN_2_5.pth")
     torch.save({key: value * 1.01 for key, value in state.items() if "kernel" not in key} | {
         key: value for key, value in state.items() if "kernel" in key}, tmp_path / "GAN_GEN_SHADOW_2_5.pth")  # fmt: skip
-    with pytest.raises(UserError, match="GAN_DIS_2_5.pth: not found"):
+    with pytest.raises(UserError, match=r"GAN_DIS_2_5\.pth: not found"):
         read(tmp_path / "GAN_GEN_SHADOW_2_5.pth", training=True)
     torch.save(files.state("huangzh13", "discriminator tiny32"), tmp_path / "GAN_DIS_2_5.pth")
     with pytest.raises(UserError, match="is the raw generator"):
         read(tmp_path / "GAN_GEN_2_5.pth", training=True)
     made = read(tmp_path / "GAN_GEN_SHADOW_2_5.pth", training=True)
     assert any("--w-avg recompute" in note for note in made.notes)
-    assert made.generator.lod == 1.0 and made.discriminator is not None and made.generator_raw is not None
+    assert made.generator.lod == 1.0
+    assert made.discriminator is not None
+    assert made.generator_raw is not None
     file = stylegan.save_snapshot(
         tmp_path / "model.safetensors", made.generator, made.discriminator, made.generator_raw, training=made.training
     )
     loaded = stylegan.load(file)
     z = torch.randn(2, 24)
     assert torch.equal(loaded.generator(z, noise="stored"), made.generator(z, noise="stored"))
-    assert loaded.generator.config.norm_eps == 1e-5 and loaded.generator(z).shape == (2, 3, 16, 16)
-    assert loaded.discriminator is not None and not loaded.discriminator.config.from_rgb_activation
+    assert loaded.generator.config.norm_eps == 1e-5
+    assert loaded.generator(z).shape == (2, 3, 16, 16)
+    assert loaded.discriminator is not None
+    assert not loaded.discriminator.config.from_rgb_activation
     assert loaded.training["lineage"][0]["format"] == "checkpoint of huangzh13/StyleGAN.pytorch"
     again = read(tmp_path / "GAN_GEN_SHADOW_2_5.pth", w_avg="recompute").generator
     assert not torch.allclose(again.w_avg, made.generator.w_avg, atol=0.1)
@@ -193,10 +199,13 @@ def test_rosinality_bundle(rosi: dict[str, torch.Tensor], tmp_path: Path) -> Non
     }  # fmt: skip
     torch.save(bundle, tmp_path / "train_step-5.model")
     made = read(tmp_path / "train_step-5.model", training=True)
-    assert made.generator.lod == 4.0 and made.discriminator is not None and made.generator_raw is not None
+    assert made.generator.lod == 4.0
+    assert made.discriminator is not None
+    assert made.generator_raw is not None
     assert "mean of w over" in made.training["lineage"][0]["w_avg"]
     mean = made.generator.mapping.w(files.inputs("z_mean", (256, 512), 10)).mean(0)
-    assert torch.allclose(made.generator.w_avg, mean, atol=0.5) and made.generator.truncatable
+    assert torch.allclose(made.generator.w_avg, mean, atol=0.5)
+    assert made.generator.truncatable
 
 
 def test_resolution_reached(tmp_path: Path) -> None:
@@ -232,7 +241,10 @@ def test_strictness(tmp_path: Path) -> None:
         (state | {"extra.weight": torch.zeros(2)}, "1 left over .extra.weight"),
         (state | {key: torch.zeros(8, 8, 5, 5)}, "has shape .8, 8, 5, 5."),
         (state | {key: torch.zeros(8)}, "has shape .8."),
-        (state | {"g_synthesis.blocks.0.conv0_up.intermediate.kernel": torch.full((1, 1, 3, 3), 1 / 9)}, "another filter"),
+        (
+            state | {"g_synthesis.blocks.0.conv0_up.intermediate.kernel": torch.full((1, 1, 3, 3), 1 / 9)},
+            "another filter",
+        ),
         (state | {"g_synthesis.blocks.0.conv0_up.weight": torch.zeros(7, 16, 3, 3)}, "follow no rule"),
         (state | {key: torch.zeros(1).expand(1 << 40)}, "announce"),
         (state | {"number": 3}, "where a tensor is expected"),

@@ -33,10 +33,12 @@ def test_paper_sized_networks() -> None:
     with torch.device("meta"):
         generator, discriminator = Generator(preset("ffhq1024")), Discriminator(preset("ffhq1024"))
     found = describe_network("G", generator)
-    assert found.parameters == 26_219_627 and len(found.layers) == 8 + 1 + 18 + 9
+    assert found.parameters == 26_219_627
+    assert len(found.layers) == 8 + 1 + 18 + 9
     assert [layer.shape for layer in found.layers if layer.name == "synthesis.layers.17"] == [[16, 1024, 1024]]
     found = describe_network("D", discriminator)
-    assert found.parameters == 23_087_249 and found.layers[-1].shape == [1]
+    assert found.parameters == 23_087_249
+    assert found.layers[-1].shape == [1]
 
 
 @pytest.mark.parametrize("letter", "ABCDEF")
@@ -57,7 +59,8 @@ def test_official_pickle() -> None:
     for part in ("official pickle", "F, but mapping_layers=3", "16x16", "3 classes", "G_style", "Gs: as G", "13,025"):
         assert part in text, part
     report = json.loads(run(str(PARITY / "style16l_tiny.pkl"), "--json"))
-    assert report["lod"] == 0 and report["networks"][0]["layers"][0]["name"] == "mapping.label_embedding"
+    assert report["lod"] == 0
+    assert report["networks"][0]["layers"][0]["name"] == "mapping.label_embedding"
     text = run(str(PARITY / "hostile" / "g_ok_version2_no_components.pkl"))
     assert "Gs cannot be converted" in text
 
@@ -82,7 +85,9 @@ def test_converted_snapshot_tells_its_origin(tmp_path: Path) -> None:
 def test_foreign_files(tmp_path: Path) -> None:
     torch.save(foreign_files.state("huangzh13", "generator tiny32"), tmp_path / "GAN_GEN_2_1.pth")
     text = run(str(tmp_path / "GAN_GEN_2_1.pth"))
-    assert "huangzh13/StyleGAN.pytorch" in text and "norm_eps=1e-05" in text and "lod 1 is told by" in text
+    assert "huangzh13/StyleGAN.pytorch" in text
+    assert "norm_eps=1e-05" in text
+    assert "lod 1 is told by" in text
     assert "head.dense1" in run(str(PARITY / "foreign" / "GAN_DIS_3_2.pth"))
     torch.save(foreign_files.state("huangzh13", "discriminator tiny32_cond5"), tmp_path / "d.pth")
     assert "learned picture per class" in run(str(tmp_path / "d.pth"))
@@ -103,9 +108,11 @@ def test_run_folder_and_checkpoint(tmp_path: Path) -> None:
     (folder / "state.json").write_text(json.dumps({"progress": progress}))
     save_file({"G.a": torch.zeros(3), "adam_g.a.exp_avg": torch.zeros(3)}, folder / "tensors.safetensors")
     text = run(str(tmp_path))
-    assert "checkpoint 00000001500: 1.5 kimg, lod 0.5, finished" in text and "8x8" in text
+    assert "checkpoint 00000001500: 1.5 kimg, lod 0.5, finished" in text
+    assert "8x8" in text
     text = run(str(folder))
-    assert "adam_g: 3 numbers" in text and "8x8" in text
+    assert "adam_g: 3 numbers" in text
+    assert "8x8" in text
     with pytest.raises(UserError, match="neither a run folder"):
         inspect(tmp_path / "checkpoints")
 

@@ -40,22 +40,28 @@ def test_converted_networks_draw_what_was_recorded(name: str, tmp_path: Path) ->
     model = stylegan.load(tmp_path / "m.safetensors")
     recorded = case.recorded(f"{name}_io")
     z, reals = case.tensor(recorded["z"]), case.tensor(recorded["reals"])
-    assert model.generator.lod == 0.25 and model.generator_raw is not None and model.discriminator is not None
+    assert model.generator.lod == 0.25
+    assert model.generator_raw is not None
+    assert model.discriminator is not None
     with torch.no_grad():
         for network, key in ((model.generator, "Gs_pickle_img"), (model.generator_raw, "G_pickle_img")):
             recorded.check(key, network(z, psi=0.7, cutoff=8, noise="stored"))
         recorded.check("D_pickle_scores", model.discriminator(reals))
     entry = model.training["lineage"][0]
-    assert entry["networks"]["Gs"]["arguments"]["resolution"] == 32 and model.training["kimg"] == 1234
-    assert len(entry["sha256"]) == 64 and all(len(h) == 64 for h in entry["networks"]["Gs"]["source_sha256"].values())
+    assert entry["networks"]["Gs"]["arguments"]["resolution"] == 32
+    assert model.training["kimg"] == 1234
+    assert len(entry["sha256"]) == 64
+    assert all(len(h) == 64 for h in entry["networks"]["Gs"]["source_sha256"].values())
 
 
 def test_file_of_the_official_program() -> None:
     """A file that the official program itself wrote: class-conditional, protocol 4."""
     made = read(PARITY / "style16l_tiny.pkl", training=True)
-    assert made.generator.config.labels == 3 and made.discriminator is not None
+    assert made.generator.config.labels == 3
+    assert made.discriminator is not None
     images = made.generator(torch.zeros(2, 16), torch.tensor([0, 2]))
-    assert images.shape == (2, 3, 16, 16) and not torch.equal(images[0], images[1])
+    assert images.shape == (2, 3, 16, 16)
+    assert not torch.equal(images[0], images[1])
     assert made.discriminator(images, torch.tensor([0, 2])).shape == (2, 1)
 
 
@@ -105,7 +111,9 @@ def test_progressive_gan_of_2017() -> None:
         ]
     data = official_files.dumps(networks, module="tfutil")
     found = parse_pickle(memoryview(data), "file").generator.build()
-    assert all(torch.equal(a, b) for a, b in zip(found.state_dict().values(), wanted.state_dict().values(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(found.state_dict().values(), wanted.state_dict().values(), strict=True)
+    )
 
 
 CHECK = """
@@ -152,7 +160,10 @@ def test_hostile_files_are_refused_quickly_in_little_memory() -> None:
     """In a process of limited address space, listening to every audit event (only reading the file is allowed)."""
     limit = 6 << 30  # address space; PyTorch alone maps about 3 GB, the resident memory is checked below
     result = subprocess.run(
-        [sys.executable, "-c", CHECK, str(PARITY / "hostile"), str(limit), str(PARITY / "style16l_tiny.pkl")], capture_output=True, text=True, timeout=120
+        [sys.executable, "-c", CHECK, str(PARITY / "hostile"), str(limit), str(PARITY / "style16l_tiny.pkl")],
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert result.returncode == 0, result.stderr
     *lines, memory = result.stdout.splitlines()
@@ -175,15 +186,18 @@ def test_refusal_needs_no_pytorch(tmp_path: Path) -> None:
     for path in HOSTILE:
         command = [sys.executable, "-c", code, str(path), str(tmp_path / "o.safetensors")]
         result = subprocess.run(command, capture_output=True, text=True, timeout=60)
-        assert result.returncode == 2 and result.stderr.startswith("error: ")
+        assert result.returncode == 2
+        assert result.stderr.startswith("error: ")
         loaded, kilobytes = result.stdout.split()
-        assert loaded == "False" and int(kilobytes) < 100_000
+        assert loaded == "False"
+        assert int(kilobytes) < 100_000
 
 
 def test_the_good_one_among_them_is_read() -> None:
     """Version 2, no components. Its arrays are dummies, so that it cannot become a network."""
     file = read_pickle(PARITY / "hostile" / "g_ok_version2_no_components.pkl")
-    assert list(file.networks) == ["G", "D", "Gs"] and file.generator.version == 2
+    assert list(file.networks) == ["G", "D", "Gs"]
+    assert file.generator.version == 2
 
 
 def _nested(depth: int) -> bytes:
@@ -267,12 +281,13 @@ def test_more_hostile_files(name: str) -> None:
     data, says = MINE[name]
     with pytest.raises(UserError) as caught:
         parse_pickle(memoryview(data), "file.pkl").generator.build()
-    assert says in str(caught.value) and len(str(caught.value)) < 1000
+    assert says in str(caught.value)
+    assert len(str(caught.value)) < 1000
 
 
 def test_every_cut_is_refused() -> None:
     data = official_files.dumps(official_files.small("progan", fuzz_pickles.KWARGS))
-    for end in [*range(0, 400), *range(400, len(data), 97)]:
+    for end in [*range(400), *range(400, len(data), 97)]:
         with pytest.raises(UserError):
             parse_pickle(memoryview(data[:end]), "file")
 
@@ -291,7 +306,8 @@ def test_fuzz() -> None:
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=PARITY.parents[1])
     summary = json.loads(result.stdout)
     assert result.returncode == 0 and not summary["failures"], summary
-    assert summary["refused"] > 1000 and summary["memory_grown_mb"] < 200
+    assert summary["refused"] > 1000
+    assert summary["memory_grown_mb"] < 200
 
 
 def test_the_fuzzer_hears() -> None:
@@ -313,7 +329,10 @@ def test_command_line_refusals(tmp_path: Path) -> None:
 
     good = str(PARITY / "style16l_tiny.pkl")
     code, text = run("convert", str(PARITY / "hostile" / "a_eval.pkl"), str(tmp_path / "o.safetensors"))
-    assert code == 2 and text.startswith("error: ") and text.count("\n") == 1 and "builtins.eval" in text
+    assert code == 2
+    assert text.startswith("error: ")
+    assert text.count("\n") == 1
+    assert "builtins.eval" in text
     assert not (tmp_path / "o.safetensors").exists()
     assert "must be named .safetensors" in run("convert", good, str(tmp_path / "o.pkl"))[1]
     assert "cannot be read" in run("convert", str(tmp_path / "none.pkl"), str(tmp_path / "o.safetensors"))[1]
@@ -349,5 +368,7 @@ def test_nothing_of_pythons_unpickler_is_used() -> None:
     folder = Path(stylegan.__file__).parent / "official"
     for name in ("unpickle.py", "pickle_values.py", "pickles.py"):
         text = (folder / name).read_text()
-        assert not any(word in text for word in ("import pickle\n", "eval(", "exec(", "__import__", "importlib", "getattr("))
+        assert not any(
+            word in text for word in ("import pickle\n", "eval(", "exec(", "__import__", "importlib", "getattr(")
+        )
     assert pickle.HIGHEST_PROTOCOL >= 5

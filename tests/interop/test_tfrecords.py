@@ -27,20 +27,26 @@ def expected() -> dict[str, np.ndarray]:
 
 def test_identical_at_every_level(expected: dict[str, np.ndarray]) -> None:
     found = open_tfrecords(FOLDER)
-    assert found.name == "tiny32" and list(found.levels) == [2, 3, 4, 5] and found.classes == 4
+    assert found.name == "tiny32"
+    assert list(found.levels) == [2, 3, 4, 5]
+    assert found.classes == 4
     for level, file in found.levels.items():
         assert np.array_equal(np.stack(list(file)), expected[f"tiny32-r{level:02d}.tfrecords"])
     assert np.array_equal(np.stack(list(found.largest)), expected["images"])
-    assert found.labels is not None and np.array_equal(found.labels, expected["labels"].argmax(1))
-    assert is_tfrecord_set(FOLDER) and not is_tfrecord_set(PARITY)
+    assert found.labels is not None
+    assert np.array_equal(found.labels, expected["labels"].argmax(1))
+    assert is_tfrecord_set(FOLDER)
+    assert not is_tfrecord_set(PARITY)
     assert open_tfrecords(FOLDER / "tiny32-r05.tfrecords").name == "tiny32"
 
 
 def test_crc_of_the_standard() -> None:
     """RFC 3720, appendix B.4, and the usual check value."""
     assert crc32c(b"123456789") == 0xE3069283
-    assert crc32c(bytes(32)) == 0x8A9136AA and crc32c(b"\xff" * 32) == 0x62A8AB43
-    assert crc32c(bytes(range(32))) == 0x46DD794E and crc32c(b"") == 0
+    assert crc32c(bytes(32)) == 0x8A9136AA
+    assert crc32c(b"\xff" * 32) == 0x62A8AB43
+    assert crc32c(bytes(range(32))) == 0x46DD794E
+    assert crc32c(b"") == 0
 
 
 @settings(max_examples=60, deadline=None)
@@ -68,7 +74,7 @@ def test_damage_is_named(copy: Path) -> None:
     size = len(data) // 8
     for at in (3 * size + 40, 3 * size + size - 2):  # in the pixels, in the checksum
         file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
-        with pytest.raises(UserError, match="tiny32-r03.tfrecords: record 3: its checksum is wrong"):
+        with pytest.raises(UserError, match=r"tiny32-r03\.tfrecords: record 3: its checksum is wrong"):
             list(open_tfrecords(copy).levels[3])
     for at in (3 * size, 3 * size + 9):  # in the length, in its checksum
         file.write_bytes(data[:at] + bytes([data[at] ^ 1]) + data[at + 1 :])
@@ -76,7 +82,7 @@ def test_damage_is_named(copy: Path) -> None:
             open_tfrecords(copy)
     for cut in (5, 100):
         file.write_bytes(data[:-cut])
-        with pytest.raises(UserError, match="record 7: .*cut short"):
+        with pytest.raises(UserError, match=r"record 7: .*cut short"):
             open_tfrecords(copy)
     file.write_bytes(data[: 6 * size])
     with pytest.raises(UserError, match=r"different numbers of images .*r03: 6"):
@@ -116,7 +122,7 @@ def test_other_folders(copy: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such folder"):
         open_tfrecords(tmp_path / "nowhere")
     shutil.copy(copy / "tiny32-r02.tfrecords", copy / "other-r02.tfrecords")
-    with pytest.raises(UserError, match="several data sets .other, tiny32"):
+    with pytest.raises(UserError, match=r"several data sets .other, tiny32"):
         open_tfrecords(copy)
 
 
@@ -134,6 +140,22 @@ def test_any_changed_byte_of_an_example(at: int, value: int) -> None:
     changed = bytearray(record)
     changed[at % len(changed)] = value
     try:
-        assert parse_example(memoryview(bytes(changed)), "record 0").ndim == 3
-    except UserError as error:
-        assert "record 0" in str(error)
+        found = parse_example(memoryview(bytes(changed)), "record 0")
+    except UserError:
+        return
+    assert found.ndim == 3
+
+
+def test_prepared_levels_are_the_files(expected: dict[str, np.ndarray], tmp_path: Path) -> None:
+    """`prepare` keeps the full resolution as it is and makes the lower levels exactly as the exporter did."""
+    from stylegan.data import Dataset
+    from stylegan.data.prepare import prepare
+
+    prepare(FOLDER, tmp_path / "out", workers=1)
+    data = Dataset.open(tmp_path / "out")
+    for side in (4, 8, 16, 32):
+        images = data.read(np.arange(8), (side, side))
+        level = side.bit_length() - 1
+        assert np.array_equal(images, expected[f"tiny32-r{level:02d}.tfrecords"])
+    assert data.num_classes == 4
+    assert np.array_equal(data.classes, expected["labels"].argmax(1))

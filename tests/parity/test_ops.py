@@ -12,9 +12,17 @@ from stylegan import images as pixels
 from stylegan.networks.layers import SQRT2, EqualizedConv2d, EqualizedLinear, EqualizedWeight
 from stylegan.official import images_from_uint8, images_to_uint8
 from stylegan.ops import fade, resample, style
+from stylegan.ops.switch import using_ops
 from tests.parity.case import recorded, tensor
 
 OPS = recorded("ops")
+
+
+@pytest.fixture(autouse=True, params=["reference", "fast"])
+def _both_forms_of_the_operators(request: pytest.FixtureRequest):
+    with using_ops(request.param):
+        yield
+
 
 # a case takes x and the raw official variables by name, and gives y
 Variables = dict[str, torch.Tensor]

@@ -71,6 +71,17 @@ def test_tables_by_resolution_with_defaults() -> None:
     assert [p.tick_kimg for p in (eight, sixteen, thirty_two)] == [3, 7, 7]
 
 
+@pytest.mark.parametrize(("stable", "fade"), [(10, 10), (12, 8), (0, 5), (7, 0), (3.3, 4.7)])
+def test_where_levels_start(stable: float, fade: float) -> None:
+    config = plan(stable_kimg=stable, fade_kimg=fade)
+    starts = schedule.level_starts(config, 5)
+    assert [level for level, _ in starts] == [1, 2, 3, 4, 5]
+    for level, start in starts[1:]:
+        assert at(config, 5, math.floor(start) + 1).level == level
+        assert at(config, 5, math.ceil(start) - 1).level == level - 1 or start == 0
+    assert schedule.level_starts(plan(grow=False), 5) == [(5, 0.0)]
+
+
 def test_learning_rate_rampup() -> None:
     config = plan(lr_rampup_kimg=4, lr=0.004)
     assert [at(config, 3, n).g_lr for n in (0, 1000, 2000, 4000, 9000)] == [0, 0.001, 0.002, 0.004, 0.004]

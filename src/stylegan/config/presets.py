@@ -119,8 +119,10 @@ def merge(base: Diff, change: Diff) -> Diff:
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        both_sections = key in Config.model_fields and isinstance(old, dict) and isinstance(value, dict)
-        merged[key] = {**old, **value} if both_sections else value
+        if key in Config.model_fields and isinstance(old, dict) and isinstance(value, dict):
+            merged[key] = {**old, **value}
+        else:
+            merged[key] = value
     return merged
 
 

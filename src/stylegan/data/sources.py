@@ -1,4 +1,4 @@
-"""Where images come from: a folder, a zip, or either with a `dataset.json` of labels.
+"""Where images come from: a folder, a zip, or either with a `dataset.json` of labels; or official TFRecords.
 
 Nothing is decoded here. A source is a list of items; an item has a `name` (a path with forward slashes), a
 `label` (class number or None) and `load()`, which returns the bytes of an image file or an array of pixels.
@@ -22,6 +22,7 @@ import numpy as np
 
 from stylegan.data.labels import by_folder, by_table, common_folder
 from stylegan.errors import UserError
+from stylegan.official.tfrecords import is_tfrecord_set, open_tfrecords, read_image
 
 FORMAT = "stylegan-torch data"  # the `format` field of a prepared set's own JSON files
 IMAGE_EXTENSIONS = frozenset(
@@ -88,6 +89,21 @@ class ArrayItem:
         return self.pixels
 
 
+@dataclass(frozen=True)
+class TFRecordItem:
+    """An image of an official data set: record `index` of a file, whose checksum is verified when it is read."""
+
+    name: str
+    path: str
+    offset: int  # of the record, in bytes
+    length: int
+    index: int
+    label: int | None = None
+
+    def load(self) -> np.ndarray:
+        return read_image(self.path, self.offset, self.length, self.index).transpose(1, 2, 0)  # H W C
+
+
 @dataclass
 class Source:
     """An ordered list of images with what is known about them as a whole."""
@@ -118,7 +134,7 @@ class RawTable:
 
 
 def open_source(path: str | Path, classes: bool = False, exclude: Path | None = None) -> Source:
-    """List the images of a folder or zip, in the order of their names.
+    """List the images of a folder or zip, in the order of their names, or an official TFRecord set in its own.
 
     `classes`: the top-level sub-folders are the classes; otherwise the labels of `dataset.json`, where there
     is one, are used. `exclude`: a folder to leave out (the output, where it lies inside the source).
@@ -126,6 +142,10 @@ def open_source(path: str | Path, classes: bool = False, exclude: Path | None = 
     """
     path = Path(path).expanduser()
     source, raw = list_source(path, exclude)
+    if source.items and isinstance(source.items[0], TFRecordItem):
+        if classes:
+            raise UserError(f"{path}: TFRecords have no sub-folders; their classes are those of the .labels file")
+        return source
     table = raw.parsed() if raw and not classes else None
     names = [item.name for item in source.items]
     if classes:
@@ -140,12 +160,15 @@ def open_source(path: str | Path, classes: bool = False, exclude: Path | None = 
 
 
 def list_source(path: Path, exclude: Path | None = None) -> tuple[Source, RawTable | None]:
-    """The images of a folder or zip without their labels, and its `dataset.json`, not yet parsed.
+    """The images of a folder or zip without their labels, and its `dataset.json`, not yet parsed; or an official
+    TFRecord set (a folder of NAME-rNN.tfrecords, or one of these files), labels and all.
 
     UserError: no such path, neither folder nor zip, already prepared, no images.
     """
     if not path.exists():
         raise UserError(f"{path}: there is no such folder or zip; check the path")
+    if is_tfrecord_set(path) or (path.is_file() and path.suffix == ".tfrecords"):
+        return _list_tfrecords(path.resolve()), None
     if path.is_dir():
         if is_prepared(path):
             raise UserError(f"{path}: this is already a prepared data set; give it to `stylegan train`")
@@ -160,6 +183,19 @@ def list_source(path: Path, exclude: Path | None = None) -> tuple[Source, RawTab
             f"{path}: no images here (found {found}); expected files such as .jpg, .png, .webp, .tif or .npy"
         )
     return source, table
+
+
+def _list_tfrecords(path: Path) -> Source:
+    """The images of the full resolution; the lower ones are made afresh, and come out the same."""
+    found = open_tfrecords(path)
+    file, labels = found.largest, found.labels
+    items = [
+        TFRecordItem(f"{found.name}/{i:08d}", file.path, offset, length, i, None if labels is None else int(labels[i]))
+        for i, (offset, length) in enumerate(zip(file.offsets, file.lengths, strict=True))
+    ]
+    stat = os.stat(file.path)
+    listing = _digest([(file.path, stat.st_size, stat.st_mtime_ns), ("labels", [item.label for item in items], 0)])
+    return Source(items, str(path), listing, found.classes)
 
 
 def is_prepared(path: Path) -> bool:

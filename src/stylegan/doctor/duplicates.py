@@ -1,8 +1,8 @@
 """Equal images by the digest of their pixels; similar ones by perceptual hash, without comparing all pairs.
 
-Hashes of 64 bits are cut into 10 bands. Two hashes that differ in at most 8 bits agree in at least two bands, so
-sorting by each of the 45 pairs of bands brings every such pair side by side. Candidates are then compared by a
-small picture of each, because unlike pictures may have like hashes.
+A hash is 8 bytes. Two hashes that differ in at most 6 bits agree in at least two bytes, so sorting by each of the 28
+pairs of bytes brings every such pair side by side. Candidates are then compared by a small picture of each, because
+unlike pictures may have like hashes.
 """
 
 from __future__ import annotations
@@ -13,12 +13,16 @@ from itertools import combinations
 
 import numpy as np
 
-BANDS = 10
-MAX_BITS = BANDS - 2  # hashes that differ in more bits are not looked at
+MAX_BITS = 6  # hashes that differ in more bits are not looked at
+PAIRS = list(combinations(range(8), 2))
 MAX_RUN = 256  # hashes in one bucket are compared with so many neighbours (nearest in sorted order)
-LEAST_CORRELATION = 0.97  # of the small pictures' brightness
+LEAST_CORRELATION = 0.988  # of the small pictures' brightness
 MOST_COLOUR = 24.0  # largest difference of mean red, green or blue, of 255
-CHUNK = 65_536  # candidates compared at a time
+CHUNK = 16_384  # candidates compared at a time
+# for each set of agreeing bytes (as bits, first byte highest) the first pair in it, so that no candidate comes twice
+_FIRST = np.array(
+    [next((n for n, (i, j) in enumerate(PAIRS) if agree >> (7 - i) & agree >> (7 - j) & 1), -1) for agree in range(256)]
+)
 
 
 def equal(digests: Sequence[str]) -> list[list[int]]:
@@ -32,18 +36,15 @@ def equal(digests: Sequence[str]) -> list[list[int]]:
 
 def similar(
     hashes: np.ndarray,  # uint64 [n]
-    pictures: np.ndarray,  # uint8 [n, P]: small RGB pictures, interleaved
+    pictures: np.ndarray,  # uint8 [n, side·side]: small grey pictures
+    colours: np.ndarray,  # float [n, 3]: mean colours
 ) -> list[list[int]]:
     """Groups, of at least two, of positions whose images look alike, directly or by way of others."""
     count = len(hashes)
     roots = np.arange(count)
-    edges = np.linspace(0, 64, BANDS + 1).astype(int)
-    bands = [
-        (hashes >> np.uint64(low)) & np.uint64((1 << int(high - low)) - 1)
-        for low, high in zip(edges[:-1], edges[1:], strict=True)
-    ]
-    for first, second in combinations(bands, 2):
-        keys = (first << np.uint64(8)) | second
+    bytes_ = np.ascontiguousarray(hashes).view(np.uint8).reshape(count, 8)
+    for number, (first, second) in enumerate(PAIRS):
+        keys = bytes_[:, first].astype(np.uint16) << 8 | bytes_[:, second]
         order = np.lexsort((hashes, keys))
         keys, ordered = keys[order], hashes[order]
         left = np.arange(count)
@@ -52,21 +53,25 @@ def similar(
             left = left[keys[left] == keys[left + step]]
             if not len(left):
                 break
-            close = left[_bits(ordered[left] ^ ordered[left + step]) <= MAX_BITS]
-            a, b = order[close], order[close + step]
+            differing = ordered[left] ^ ordered[left + step]
+            agree = np.packbits(differing.view(np.uint8).reshape(-1, 8) == 0, axis=1)[:, 0]
+            chosen = left[(_bits(differing) <= MAX_BITS) & (_FIRST[agree] == number)]
+            a, b = order[chosen], order[chosen + step]
             apart = roots[a] != roots[b]
-            _join(roots, a[apart], b[apart], pictures)
+            _join(roots, a[apart], b[apart], pictures, colours)
     groups: defaultdict[int, list[int]] = defaultdict(list)
     for position, root in enumerate(roots.tolist()):
         groups[root].append(position)
     return [group for group in groups.values() if len(group) > 1]
 
 
-def _join(roots: np.ndarray, a: np.ndarray, b: np.ndarray, pictures: np.ndarray) -> None:
+def _join(roots: np.ndarray, a: np.ndarray, b: np.ndarray, pictures: np.ndarray, colours: np.ndarray) -> None:
     """Unites the groups of those pairs that look alike; `roots` names each position's group."""
     for start in range(0, len(a), CHUNK):
         left, right = a[start : start + CHUNK], b[start : start + CHUNK]
-        alike = look_alike(pictures[left], pictures[right])
+        near = np.abs(colours[left] - colours[right]).max(axis=1) <= MOST_COLOUR
+        left, right = left[near], right[near]
+        alike = correlation(pictures[left], pictures[right]) >= LEAST_CORRELATION
         renamed: dict[int, int] = {}
         for x, y in zip(roots[left[alike]].tolist(), roots[right[alike]].tolist(), strict=True):
             x, y = _end(renamed, x), _end(renamed, y)
@@ -85,14 +90,13 @@ def _end(renamed: dict[int, int], name: int) -> int:
     return name
 
 
-def look_alike(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """bool [m]: whether small pictures, uint8 [m, P], have the same drawing and nearly the same colours."""
-    x, y = (p.reshape(len(p), -1, 3).astype(np.float32) for p in (a, b))  # m pixels 3
-    colour = np.abs(x.mean(axis=1) - y.mean(axis=1)).max(axis=1)
-    u, v = (p.mean(axis=2) - p.mean(axis=(1, 2))[:, None] for p in (x, y))
-    scale = np.sqrt((u * u).sum(axis=1) * (v * v).sum(axis=1))
-    correlation = (u * v).sum(axis=1) / np.maximum(scale, 1e-6)
-    return np.asarray((correlation >= LEAST_CORRELATION) & (colour <= MOST_COLOUR))
+def correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """float [m]: of brightness, between small pictures uint8 [m, P]."""
+    x, y = (p.astype(np.float32) for p in (a, b))
+    x -= x.mean(axis=1, keepdims=True)
+    y -= y.mean(axis=1, keepdims=True)
+    scale = np.sqrt(np.einsum("mp,mp->m", x, x) * np.einsum("mp,mp->m", y, y))
+    return np.asarray(np.einsum("mp,mp->m", x, y) / np.maximum(scale, 1e-6))
 
 
 _POPULATION = np.array([bin(byte).count("1") for byte in range(256)], np.uint8)

@@ -16,9 +16,8 @@ from stylegan.data.shards import digest_of, reason_of
 from stylegan.data.sources import Item
 from stylegan.doctor.content import bits_of, ends_early, foreign, mislabelled
 
-HASH_SIDE = 32  # the image's size for the perceptual hash
-SMALL_SIDE = 16  # of the little picture by which candidates for near-duplicates are compared
-SMALL_BYTES = SMALL_SIDE * SMALL_SIDE * 3
+SMALL_SIDE = 32  # of the grey picture from which the perceptual hash is made, and candidates are compared by
+SMALL_BYTES = SMALL_SIDE * SMALL_SIDE
 FLAT = 2.0  # standard deviation (of 255) under which an image is taken for blank
 
 
@@ -34,7 +33,7 @@ class Facts:
     width: int = 0
     grey: bool = False  # in every pixel, however it is stored
     marks: list[str] = field(default_factory=list)  # animated, rotated, alpha, profile
-    mean: float = 0.0  # 0..255, over pixels and channels
+    colour: list[int] = field(default_factory=list)  # mean red, green and blue, 0..255
     spread: float = 0.0  # standard deviation over pixels, of the channel where it is largest
     digest: str = ""  # of the pixels as a person sees them, and the transparency; "" = not usable
     hash: int = 0  # 64-bit perceptual hash
@@ -43,7 +42,7 @@ class Facts:
 
 
 def examine(item: Item) -> tuple[Facts, bytes]:
-    """(facts, SMALL_BYTES bytes of a small RGB picture; empty where the image is not usable)."""
+    """(facts, SMALL_BYTES bytes of a small grey picture; empty where the image is not usable)."""
     facts = Facts()
     try:
         return facts, _examine(item, facts)
@@ -215,12 +214,13 @@ def _measure(image: Image.Image, planes: np.ndarray, facts: Facts) -> bytes:
     spreads = np.sqrt(np.maximum(weights @ values**2 - means**2, 0))
     if len(planes) not in (1, 3):  # further channels of an array
         means, spreads = planes.mean(axis=(1, 2)), planes.std(axis=(1, 2))
-    facts.mean, facts.spread = round(float(means.mean()), 2), round(float(spreads.max()), 2)
+    facts.colour = [round(float(mean)) for mean in (means if len(means) == 3 else means[:1].repeat(3))]
+    facts.spread = round(float(spreads.max()), 2)
     if facts.spread < FLAT:
         facts.notes.setdefault("blank", f"nearly one colour (contrast {facts.spread:.1f} of 255)")
-    tiny = image.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.BOX, reducing_gap=2.0)
-    facts.hash = perceptual_hash(np.asarray(tiny.convert("L"), np.float64))
-    return tiny.convert("RGB").resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX).tobytes()
+    small = image.resize((SMALL_SIDE, SMALL_SIDE), Image.Resampling.BOX, reducing_gap=2.0).convert("L")
+    facts.hash = perceptual_hash(np.asarray(small, np.float64))
+    return small.tobytes()
 
 
 def perceptual_hash(luma: np.ndarray) -> int:
@@ -235,7 +235,7 @@ def perceptual_hash(luma: np.ndarray) -> int:
 def _cosines() -> tuple[np.ndarray, np.ndarray]:
     """(the first rows of the cosine transform, the indices of the 64 lowest frequencies in its product)."""
     count = 12
-    k, x = np.arange(count)[:, None], np.arange(HASH_SIDE)[None]
-    matrix = np.cos(np.pi * k * (2 * x + 1) / (2 * HASH_SIDE))
+    k, x = np.arange(count)[:, None], np.arange(SMALL_SIDE)[None]
+    matrix = np.cos(np.pi * k * (2 * x + 1) / (2 * SMALL_SIDE))
     radius = (k**2 + k.T**2).astype(np.float64).ravel()
     return matrix, np.argsort(radius, kind="stable")[1:65]

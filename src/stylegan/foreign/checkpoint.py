@@ -46,7 +46,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise UserError(f"{path}: an optimizer's state, not a network; give the file of the generator")
     roles = {role: value[role] for role in (*_GENERATORS, "discriminator") if isinstance(value.get(role), Mapping)}
     states = roles or {"plain": value}
-    checked = {role: _tensors(state, f"{path}: {role}", path.stat().st_size) for role, state in states.items()}
+    checked: dict[str, State] = {
+        role: _tensors(state, f"{path}: {role}", path.stat().st_size) for role, state in states.items()
+    }
     for program in _PROGRAMS:
         kinds = {role: _kind(program, state) for role, state in checked.items()}
         if any(kinds.values()):
@@ -91,7 +93,9 @@ def _load(path: Path) -> Any:
     except Exception as error:  # torch.load raises nearly every kind for damaged or hostile files
         first = next((line for line in str(error).splitlines() if "Unsupported" in line or "GLOBAL" in line), "")
         reason = first.strip() or (str(error).splitlines() or [type(error).__name__])[0]
-        raise UserError(f"{path}: not a PyTorch file of plain tensors ({reason[:200]}); nothing in it was run") from None
+        raise UserError(
+            f"{path}: not a PyTorch file of plain tensors ({reason[:200]}); nothing in it was run"
+        ) from None
 
 
 def _tensors(state: Mapping[Any, Any], where: str, size: int) -> dict[str, torch.Tensor]:

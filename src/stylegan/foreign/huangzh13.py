@@ -8,6 +8,7 @@ picture per class to its input, which this project's cannot represent, and is re
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import torch
 
@@ -37,7 +38,7 @@ def generator_config(state: State, where: str) -> GeneratorConfig:
     layers = _count(state, r"g_mapping\.map\.dense(\d+)\.weight", where)
     classes = _side(state, "class_embedding.weight", 0, where) if "class_embedding.weight" in state else 0
     truncates = "truncation.avg_latent" in state
-    return _valid(
+    config: GeneratorConfig = _valid(
         where,
         GeneratorConfig,
         **_shape(channels, where),
@@ -52,6 +53,7 @@ def generator_config(state: State, where: str) -> GeneratorConfig:
         truncation_psi=0.7 if truncates else None,
         truncation_cutoff=8 if truncates else None,
     )
+    return config
 
 
 def discriminator_config(state: State, where: str) -> DiscriminatorConfig:
@@ -64,13 +66,14 @@ def discriminator_config(state: State, where: str) -> DiscriminatorConfig:
     blocks = _count(state, r"blocks\.(\d+)\.conv0\.weight", where)
     channels = [_side(state, "final_block.conv.weight", 0, where)]
     channels += [_side(state, f"blocks.{blocks - 1 - k}.conv0.weight", 0, where) for k in range(blocks)]
-    return _valid(
+    config: DiscriminatorConfig = _valid(
         where,
         DiscriminatorConfig,
         **_shape(channels, where),
         channels=_side(state, "from_rgb.0.weight", 1, where),
         from_rgb_activation=False,
     )
+    return config
 
 
 def generator(state: State, where: str) -> Generator:
@@ -154,7 +157,9 @@ def _count(state: State, pattern: str, where: str) -> int:
     """How many numbers 0, 1, 2, ... match; UserError where one is left out or there is none."""
     numbers = sorted(int(match[1]) for key in state if (match := re.fullmatch(pattern, key)))
     if not numbers or numbers != list(range(len(numbers))) or len(numbers) > 64:
-        raise UserError(f"{where}: its layers {pattern.split('(')[0]!r} are numbered {numbers[:10]}; expected 0, 1, 2, ...")
+        raise UserError(
+            f"{where}: its layers {pattern.split('(')[0]!r} are numbered {numbers[:10]}; expected 0, 1, 2, ..."
+        )
     return len(numbers)
 
 
@@ -164,7 +169,7 @@ def _side(state: State, key: str, axis: int, where: str) -> int:
     return int(state[key].shape[axis])
 
 
-def _valid(where: str, cls: type, **fields: object) -> object:
+def _valid(where: str, cls: Any, **fields: Any) -> Any:
     try:
         return cls(**fields)
     except ValueError as error:

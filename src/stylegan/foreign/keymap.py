@@ -15,6 +15,7 @@ from torch import nn
 from stylegan.errors import UserError
 
 State = Mapping[str, torch.Tensor]
+Convert = Callable[[torch.Tensor], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -22,10 +23,10 @@ class Take:
     """One of our tensors: the other program's key, and what turns its value into ours (same layout if None)."""
 
     key: str
-    convert: Callable[[torch.Tensor], torch.Tensor] | None = None
+    convert: Convert | None = None
 
 
-def scaled(factor: float) -> Callable[[torch.Tensor], torch.Tensor]:
+def scaled(factor: float) -> Convert:
     """Multiplies by a constant, in float64."""
     return lambda value: (value.double() * factor).float()
 
@@ -55,21 +56,23 @@ def fill(
             f"{len(extra)} left over ({_some(extra)}); it is of another size, program or version"
         )
     for key, value in constants.items():
-        if key in state and (state[key].shape != value.shape or not torch.allclose(state[key].float(), value, atol=1e-6)):
+        if key in state and (
+            state[key].shape != value.shape or not torch.allclose(state[key].float(), value, atol=1e-6)
+        ):
             raise UserError(f"{where}: {key} is another filter than {_rows(value)}, which cannot be represented")
     with torch.no_grad():
         for name, take in takes.items():
             given, tensor = state[take.key], ours[name]
             try:
-                value = given if take.convert is None else take.convert(given)
+                converted = given if take.convert is None else take.convert(given)
             except (RuntimeError, IndexError):  # another number of dimensions
-                value = None
-            if value is None or value.shape != tensor.shape:
+                converted = given.new_empty(0)
+            if converted.shape != tensor.shape:
                 raise UserError(
                     f"{where}: {take.key} has shape {list(given.shape)}, which does not become the "
                     f"{list(tensor.shape)} of {name}"
                 )
-            tensor.copy_(value)
+            tensor.copy_(converted)
 
 
 def binomial() -> torch.Tensor:

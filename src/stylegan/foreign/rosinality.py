@@ -15,7 +15,7 @@ import math
 import torch
 
 from stylegan.config import DiscriminatorConfig, GeneratorConfig
-from stylegan.foreign.keymap import State, Take, binomial, fill, scaled
+from stylegan.foreign.keymap import Convert, State, Take, binomial, fill, scaled
 from stylegan.networks import Discriminator, Generator
 
 NAME = "rosinality/style-based-gan-pytorch"
@@ -116,17 +116,17 @@ def reached(state: State) -> int:
     return 0
 
 
-def _pair(ours: str, key: str, convert: object, suffix: str = ".weight") -> dict[str, Take]:
+def _pair(ours: str, key: str, convert: Convert | None, suffix: str = ".weight") -> dict[str, Take]:
     """Weight and bias of a layer; the bias stands beside the weight and is taken as it is."""
     bias = key.rsplit(".", 1)[0] + ".bias"
-    return {f"{ours}{suffix}": Take(key, convert), f"{ours}.bias": Take(bias)}  # type: ignore[arg-type]
+    return {f"{ours}{suffix}": Take(key, convert), f"{ours}.bias": Take(bias)}
 
 
 def _fused(value: torch.Tensor) -> torch.Tensor:
     return value.transpose(0, 1).flip(2, 3) / 4
 
 
-def _flat(factor: float) -> object:
+def _flat(factor: float) -> Convert:
     return lambda value: (value.double().flatten() * factor).float()
 
 

@@ -71,7 +71,7 @@ class SynthesisLayer(nn.Module):
 
     def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
         """x [N, Cin, H, W], w [N, D], noise [N or 1, 1, H', W'] -> [N, Cout, H', W']."""
-        bias = self.bias
+        bias: torch.Tensor = self.bias
         if self.conv is not None:
             weight = self.conv.scaled(x.dtype)
             if self.upscale:
@@ -133,8 +133,9 @@ class SynthesisNetwork(nn.Module):
         """ws [N, L, D] -> images [N, C, h, w] in about [−1, 1], h = full height / 2^floor(lod).
 
         At a fractional lod the next lower level's image is blended in (Progressive GAN, figure 2). Only the
-        layers of the levels in use are computed; lod None is the network's own. `noise` is drawn afresh ("random", from `generator` if given),
-        the stored buffers ("stored"), left out ("none"), or a list of [N or 1, 1, h, w], one per acting layer.
+        layers of the levels in use are computed; lod None is the network's own. `noise` is drawn afresh
+        ("random", from `generator` if given), the stored buffers ("stored"), left out ("none"), or a list of
+        [N or 1, 1, h, w], one per acting layer.
         ValueError for shapes or a lod that do not fit.
         """
         config = self.config

@@ -279,7 +279,7 @@ def _with_bias(name: str, layer: Any, convert: Callable[[np.ndarray], np.ndarray
     return {f"{name}/weight": _Slot(layer.weight, convert), f"{name}/bias": _Slot(layer.bias, _as_is)}
 
 
-def _synthesis_slots(network: Generator, prefix: str, fused: Callable[[int], bool]) -> dict[str, _Slot]:
+def _synthesis_slots(network: Any, prefix: str, fused: Callable[[int], bool]) -> dict[str, _Slot]:
     synthesis, top = network.synthesis, network.config.top
     slots: dict[str, _Slot] = {}
     for i, layer in enumerate(synthesis.layers):
@@ -305,7 +305,7 @@ def _synthesis_slots(network: Generator, prefix: str, fused: Callable[[int], boo
     return slots
 
 
-def _discriminator_slots(network: Discriminator) -> dict[str, _Slot]:
+def _discriminator_slots(network: Any) -> dict[str, _Slot]:
     top = network.config.top
     slots: dict[str, _Slot] = {}
     for k, layer in enumerate(network.from_rgb):

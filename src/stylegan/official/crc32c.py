@@ -19,9 +19,9 @@ def crc32c(data: bytes | memoryview) -> int:
     """The checksum of some bytes, as an unsigned 32-bit number."""
     n = len(data)
     if n < _SHORT:
-        crc, table = 0xFFFFFFFF, _table_list()
+        crc, small = 0xFFFFFFFF, _table_list()
         for byte in bytes(data):
-            crc = table[(crc ^ byte) & 0xFF] ^ (crc >> 8)
+            crc = small[(crc ^ byte) & 0xFF] ^ (crc >> 8)
         return crc ^ 0xFFFFFFFF
     lane = 1 << max(4, (n.bit_length() // 2) - 1)  # bytes per lane, about sqrt(n)/2
     lanes = -(-n // lane)
@@ -29,7 +29,8 @@ def crc32c(data: bytes | memoryview) -> int:
     padded[-n:] = np.frombuffer(data, np.uint8)
     padded[-n : -n + 4] ^= 0xFF  # the same as starting from a register of ones
     columns = np.ascontiguousarray(padded.reshape(lanes, lane).T)  # lane lanes
-    table, register = _table(), np.zeros(lanes, np.uint32)
+    table = _table()
+    register: np.ndarray = np.zeros(lanes, np.uint32)
     for column in columns:
         register = table[(register ^ column) & 0xFF] ^ (register >> 8)
     while len(register) > 1:
@@ -48,7 +49,7 @@ def masked_crc32c(data: bytes | memoryview) -> int:
 
 @cache
 def _table() -> np.ndarray:
-    values = np.arange(256, dtype=np.uint32)
+    values: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         values = (values >> 1) ^ np.where(values & 1, np.uint32(_POLYNOMIAL), np.uint32(0))
     return values

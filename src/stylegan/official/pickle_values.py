@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 MAX_DIMENSIONS = 8
-ELEMENT_TYPES = frozenset("f2 f4 f8 i1 i2 i4 i8 u1 u2 u4 u8 b1".split())
+ELEMENT_TYPES = frozenset(["f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"])
 
 # (module, name) -> what it stands for. Python 2, numpy 1 and numpy 2 spell some differently.
 ALLOWED = {

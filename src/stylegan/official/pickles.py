@@ -13,8 +13,8 @@ import math
 import mmap
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,7 +204,9 @@ def parse_pickle(data: memoryview, where: str) -> OfficialPickle:
         kinds = [network.is_generator for network in networks.values()]
         if kinds != [True, False, True]:
             names = ", ".join(network.func_name for network in networks.values())
-            raise PickleRefused(f"{where}: three networks in the order {names}; expected generator, discriminator, generator")
+            raise PickleRefused(
+                f"{where}: three networks in the order {names}; expected generator, discriminator, generator"
+            )
     return OfficialPickle(networks, data, where)
 
 
@@ -275,7 +277,9 @@ class _Reader:
     def kwargs(self, value: Any, place: str) -> dict[str, Any]:
         if type(value) is not dict or len(value) > 200:
             raise self.refuse(place, f"is {describe(value)}; expected a dictionary")
-        return {self.text(key, place): self.argument(item, f"{place}[{key[:60]!r}]", key) for key, item in value.items()}
+        return {
+            self.text(key, place): self.argument(item, f"{place}[{key[:60]!r}]", key) for key, item in value.items()
+        }
 
     def argument(self, value: Any, place: str, key: str) -> Any:
         """A keyword argument: nothing, a truth value, a number, a short text, or a flat list of those."""

@@ -37,7 +37,9 @@ class TFRecordFile:
     @classmethod
     def open(cls, path: str | Path) -> TFRecordFile:
         """Walks the frames of a file, checking each length's checksum. UserError names file and record."""
-        offsets, lengths, at = [], [], 0
+        offsets: list[int] = []
+        lengths: list[int] = []
+        at = 0
         try:
             size = os.stat(path).st_size
             with open(path, "rb") as file:
@@ -201,7 +203,9 @@ def open_tfrecords(path: str | Path) -> TFRecordSet:
     if not names:
         raise UserError(f"{path}: no files named NAME-r02.tfrecords, NAME-r03.tfrecords, ... here")
     if len(names) > 1:
-        raise UserError(f"{path}: holds several data sets ({', '.join(names[:5])}); give the largest file of one of them")
+        raise UserError(
+            f"{path}: holds several data sets ({', '.join(names[:5])}); give the largest file of one of them"
+        )
     name = names[0]
     levels = {
         int(match[2]): TFRecordFile.open(folder / match.string)

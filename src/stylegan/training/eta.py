@@ -49,15 +49,12 @@ class Eta:
         if not self.measured:
             return None
         plan, top = self.config.schedule, self.config.generator.top
-        end = plan.total_kimg * 1000
-        boundary = max(1.0, min(plan.stable_kimg or end, plan.fade_kimg or end) * 1000)
-        seconds, position = 0.0, float(nimg)
-        while position < end:
-            level = schedules.at(plan, top, int(position)).level
-            step = end - position if level == top else min((position // boundary + 1) * boundary, end) - position
-            seconds += step * (self.seconds_per_image(level) or 0.0)
-            position += max(step, 1.0)
-        return seconds
+        starts = schedules.level_starts(plan, top)
+        ends = [*(start for _, start in starts[1:]), plan.total_kimg * 1000]
+        return sum(
+            max(min(end, plan.total_kimg * 1000) - max(start, nimg), 0.0) * (self.seconds_per_image(level) or 0.0)
+            for (level, start), end in zip(starts, ends, strict=True)
+        )
 
 
 def human_time(seconds: float | None) -> str:

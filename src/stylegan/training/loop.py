@@ -72,6 +72,7 @@ def train(
             try:
                 folder = RunFolder(run_dir)
                 folder.adopt(config, extend)
+                folder.clean()
             except UserError as error:
                 problem = str(error)
         try:

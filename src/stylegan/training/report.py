@@ -49,7 +49,7 @@ class Report:
         self._cut_log(run / "stats.jsonl", log_bytes)
         self._log = (run / "log.txt").open("a", encoding="utf-8")
         self._board: Any = None
-        self._purge = step if log_bytes else None
+        self._purge = step + 1 if step else 0  # what TensorBoard has from here on is about to be made again
         self._bar: Progress | None = None
         self._task = TaskID(0)
         if self.console.is_terminal and not quiet:

@@ -60,6 +60,13 @@ class RunFolder:
         except OSError as error:
             raise UserError(f"{path}: cannot be written ({error.strerror}); choose another --out") from None
 
+    def clean(self) -> None:
+        """Removes the temporary files of a session that was killed while it wrote."""
+        for folder in (self.path, self.path / "grids", self.path / "snapshots"):
+            for kind in ("tmp", "png", "mp4"):
+                for leftover in folder.glob(f".*.{kind}"):
+                    leftover.unlink(missing_ok=True)
+
     def release(self) -> None:
         """Lets other processes have the folder."""
         self._lock.release()

@@ -70,6 +70,14 @@ def at(schedule: ScheduleConfig, top: int, nimg: int) -> Point:
     )
 
 
+def level_starts(schedule: ScheduleConfig, top: int) -> list[tuple[int, float]]:
+    """(level, images shown when it begins to fade in) of every level that is trained, in order."""
+    first = (schedule.initial_resolution.bit_length() - 3) if schedule.grow else top
+    duration = schedule.stable_kimg + schedule.fade_kimg
+    later = [(first + j, 1000 * (schedule.stable_kimg + (j - 1) * duration)) for j in range(1, top - first + 1)]
+    return [(first, 0.0), *later]
+
+
 def resets_optimizer(before: float, now: float) -> bool:
     """Whether Adam's state starts afresh between two lods: whenever floor or ceil changes, and at the start.
 
