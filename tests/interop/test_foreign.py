@@ -15,6 +15,7 @@ from stylegan.errors import UserError
 from stylegan.foreign import huangzh13, read_checkpoint, rosinality
 from stylegan.importing import read, seed_noise
 from stylegan.networks import Discriminator, Generator
+from stylegan.ops.switch import using_ops
 from tests.interop import foreign_files as files
 
 SETTINGS = ["tiny32", "tiny32_map8_nopsi", "tiny32_noblur", "tiny32_fixed", "tiny32_cond5", "mid256"]
@@ -45,8 +46,14 @@ def huang_cases(setting: str) -> list[tuple[str, Any]]:
     return found
 
 
+@pytest.mark.parametrize("ops", ["reference", "fast"])
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_huangzh13_generator(setting: str) -> None:
+def test_huangzh13_generator(setting: str, ops: str) -> None:
+    with using_ops(ops):
+        check_huang_images(setting)
+
+
+def check_huang_images(setting: str) -> None:
     network = huangzh13.generator(files.state("huangzh13", f"generator {setting}"), setting)
     top, cases = network.config.top, files.recorded("huangzh13")
     labels = torch.tensor([3, 1]) if network.config.labels else None
@@ -114,8 +121,8 @@ def test_huangzh13_files_to_snapshot(tmp_path: Path) -> None:
     """The three files of one moment become one model file to train on; the lod comes from the name."""
     state = files.state("huangzh13", "generator tiny32")
     torch.save(state, tmp_path / "GAN_GEN_2_5.pth")
-    torch.save({key: value * 1.01 for key, value in state.items() if "kernel" not in key} | {
-        key: value for key, value in state.items() if "kernel" in key}, tmp_path / "GAN_GEN_SHADOW_2_5.pth")  # fmt: skip
+    averaged = {key: value if "kernel" in key else value * 1.01 for key, value in state.items()}
+    torch.save(averaged, tmp_path / "GAN_GEN_SHADOW_2_5.pth")
     with pytest.raises(UserError, match=r"GAN_DIS_2_5\.pth: not found"):
         read(tmp_path / "GAN_GEN_SHADOW_2_5.pth", training=True)
     torch.save(files.state("huangzh13", "discriminator tiny32"), tmp_path / "GAN_DIS_2_5.pth")
@@ -152,7 +159,13 @@ def rosi_generator(rosi: dict[str, torch.Tensor]) -> Generator:
 
 
 @torch.no_grad()
-def test_rosinality_generator(rosi_generator: Generator) -> None:
+@pytest.mark.parametrize("ops", ["reference", "fast"])
+def test_rosinality_generator(rosi_generator: Generator, ops: str) -> None:
+    with using_ops(ops):
+        check_rosinality_images(rosi_generator)
+
+
+def check_rosinality_images(rosi_generator: Generator) -> None:
     cases, z = files.recorded("rosinality"), files.inputs("z", (2, 512), 10)
     near(rosi_generator.mapping.w(z), cases["w"], 2e-5)
     rosi_generator.w_avg.copy_(torch.from_numpy(cases["mean_style"][0]))

@@ -22,6 +22,7 @@ from stylegan.errors import UserError
 from stylegan.formats import sniff
 from stylegan.importing import read
 from stylegan.official.pickles import parse_pickle, read_pickle
+from stylegan.ops.switch import using_ops
 from tests.interop import fuzz_pickles, official_files
 from tests.parity import case
 
@@ -30,8 +31,9 @@ HOSTILE = sorted(PARITY.glob("hostile/*.pkl"))
 STYLE = fuzz_pickles.STYLE
 
 
+@pytest.mark.parametrize("ops", ["reference", "fast"])
 @pytest.mark.parametrize("name", case.NETWORKS)
-def test_converted_networks_draw_what_was_recorded(name: str, tmp_path: Path) -> None:
+def test_converted_networks_draw_what_was_recorded(name: str, ops: str, tmp_path: Path) -> None:
     """Through the command line and a model file, at the lod 0.25 that the file was saved with."""
     source = tmp_path / "network-snapshot-001234.pkl"
     source.write_bytes(official_files.dumps(official_files.recorded(name)))
@@ -43,7 +45,7 @@ def test_converted_networks_draw_what_was_recorded(name: str, tmp_path: Path) ->
     assert model.generator.lod == 0.25
     assert model.generator_raw is not None
     assert model.discriminator is not None
-    with torch.no_grad():
+    with torch.no_grad(), using_ops(ops):
         for network, key in ((model.generator, "Gs_pickle_img"), (model.generator_raw, "G_pickle_img")):
             recorded.check(key, network(z, psi=0.7, cutoff=8, noise="stored"))
         recorded.check("D_pickle_scores", model.discriminator(reals))
@@ -170,7 +172,8 @@ def test_hostile_files_are_refused_quickly_in_little_memory() -> None:
     assert len(lines) == len(HOSTILE) == len(SAYS)
     for line in lines:
         name, seconds, events, text = line.split("|", 3)
-        assert float(seconds) < 2 and SAYS[name] in text, line
+        assert float(seconds) < 2, line
+        assert SAYS[name] in text, line
         assert set(events.split(",")) <= {"", "mmap.__new__"}, line
     assert int(memory.split("|")[1]) < 1_000_000  # kilobytes, PyTorch included
     assert not Path("/tmp/pwned").exists()
@@ -305,7 +308,8 @@ def test_fuzz() -> None:
     command = [sys.executable, "-m", "tests.interop.fuzz_pickles", "--count", "2000", "--seed", "7"]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, cwd=PARITY.parents[1])
     summary = json.loads(result.stdout)
-    assert result.returncode == 0 and not summary["failures"], summary
+    assert result.returncode == 0, summary
+    assert not summary["failures"]
     assert summary["refused"] > 1000
     assert summary["memory_grown_mb"] < 200
 
@@ -353,14 +357,15 @@ def test_formats_are_told_by_content(tmp_path: Path) -> None:
 
 @pytest.mark.skipif("STYLEGAN_SLOW" not in os.environ, reason="0.3 GB; set STYLEGAN_SLOW=1")
 def test_true_size(tmp_path: Path) -> None:
-    """The 1024x1024 model: under 20 s and 3 GB."""
+    """The 1024x1024 model: under 20 s of processor time (the machine may be shared) and 3 GB."""
     kwargs = {"num_channels": 3, "resolution": 1024, "label_size": 0}
     (tmp_path / "big.pkl").write_bytes(official_files.dumps(official_files.small("style", kwargs)))
-    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "stylegan", "convert", "big.pkl", "big.safetensors", "--training"]
-    subprocess.run(command, cwd=tmp_path, check=True, timeout=20)
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before < 40
-    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 3 << 20
+    subprocess.run(command, cwd=tmp_path, check=True, timeout=120)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime < 20
+    assert after.ru_maxrss < 3 << 20  # kilobytes
 
 
 def test_nothing_of_pythons_unpickler_is_used() -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 
 from stylegan.data.dataset import Dataset
 from stylegan.data.prepare import prepare_arrays
@@ -17,12 +18,13 @@ from stylegan.training import checkpoint
 from stylegan.training.run import stored_config
 from tests.training.small import assert_same, go, outcome, pictures
 
-ARGUMENTS = [
-    "--preset", "tiny", "--labels", "--mirror", "--device", "cpu", "--kimg", "2", "--batch", "4", "--seed", "5",
-    *"--generator.fmap_base 64 --generator.fmap_max 8 --discriminator.fmap_base 64 --discriminator.fmap_max 8".split(),
-    *"--generator.z_dim 8 --generator.w_dim 8 --generator.mapping_width 8 --training.grid 2,2".split(),
-    *"--schedule.stable_kimg 0.3 --schedule.fade_kimg 0.3 --schedule.tick_kimg 0.2 --schedule.repeats 2".split(),
-]  # fmt: skip
+SETTINGS = """
+--preset tiny --labels --mirror --device cpu --kimg 0.4 --batch 4 --seed 5 --training.grid 2,2
+--generator.fmap_base 64 --generator.fmap_max 8 --discriminator.fmap_base 64 --discriminator.fmap_max 8
+--generator.z_dim 8 --generator.w_dim 8 --generator.mapping_width 8
+--schedule.stable_kimg 0.08 --schedule.fade_kimg 0.08 --schedule.tick_kimg 0.04 --schedule.repeats 2
+"""
+ARGUMENTS = SETTINGS.split()  # as the small runs, but 100 steps long
 
 
 @pytest.fixture(scope="module")
@@ -48,58 +50,64 @@ def wait_for(run: Path, ticks: int, process: subprocess.Popen[str], seconds: flo
         time.sleep(0.02)
 
 
-@pytest.mark.slow
-def test_signals_save_and_the_run_goes_on_exactly(data: Path, tmp_path: Path) -> None:
-    """SIGTERM to one run and SIGINT to another, then both are finished and equal."""
-    codes = {signal.SIGTERM: 143, signal.SIGINT: 130}
-    processes = {number: start(data, tmp_path / number.name) for number in codes}
+@pytest.fixture(scope="module")
+def stopped(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, int, str]]:
+    """Two runs, one stopped by each signal: run folder, exit code, output."""
+    folder = tmp_path_factory.mktemp("signals")
+    processes = {s: start(data, folder / s.name) for s in (signal.SIGTERM, signal.SIGINT)}
     for number, process in processes.items():
-        wait_for(tmp_path / number.name, 1, process)
+        wait_for(folder / number.name, 1, process)
         process.send_signal(number)
         process.send_signal(number)  # echoes, as terminals and torchrun make them
+    result = {}
     for number, process in processes.items():
         output = process.communicate(timeout=60)[0]
-        assert process.returncode == codes[number], output
-        assert f"stopped by {number.name} at " in output
-        assert "saved. Run the same command again to go on." in output
-        run = tmp_path / number.name
-        loaded, complaints = checkpoint.latest(run / "checkpoints")
-        assert loaded is not None
-        assert not complaints
-        assert 0 < loaded.progress.nimg < 2000
-        assert not list((run / "checkpoints").glob(".*"))
-        config = stored_config(run)
-        assert config is not None
-        assert go(config, run, dataset=Dataset.open(data)).finished
-    assert_same(outcome(tmp_path / "SIGINT"), outcome(tmp_path / "SIGTERM"))
+        result[number.name] = (folder / number.name, process.returncode, output)
+    return result
 
 
-@pytest.mark.slow
-def test_again_locked_and_other_settings(data: Path, tmp_path: Path) -> None:
-    """Exit codes: 2 while another process trains there, 2 for other settings, 0 for a finished run."""
-    run = tmp_path / "run"
-    first = start(data, run)
-    wait_for(run, 1, first)
-    second = start(data, run)
-    output = second.communicate(timeout=60)[0]
-    assert second.returncode == 2, output
-    assert f"error: {run}: another process is training in this folder" in output
-    first.terminate()
-    assert first.wait(timeout=60) == 143
-    others = start(data, run, "--loss.r1_gamma", "3", "--training.adam_eps", "0.1")
-    again = start(data, run, "--extend", "--loss.r1_gamma", "3")
-    for process in (others, again):
-        output = process.communicate(timeout=60)[0]
-        assert process.returncode == 2
-        assert "loss.r1_gamma was 10.0 and is now 3.0" in output
-        assert "Traceback" not in output
+def finish(run: Path, data: Path) -> None:
     config = stored_config(run)
     assert config is not None
     assert go(config, run, dataset=Dataset.open(data)).finished
-    finished = start(data, run)
-    output = finished.communicate(timeout=60)[0]
-    assert finished.returncode == 0, output
-    assert "finished at 2.0 kimg; nothing left to do" in output
+
+
+@pytest.mark.slow
+def test_signals_save_and_the_run_goes_on_exactly(data: Path, stopped: dict[str, tuple[Path, int, str]]) -> None:
+    for name, code in (("SIGTERM", 143), ("SIGINT", 130)):
+        run, returned, output = stopped[name]
+        assert returned == code, output
+        assert f"stopped by {name} at " in output
+        assert "saved. Run the same command again to go on." in output
+        loaded, complaints = checkpoint.latest(run / "checkpoints")
+        assert loaded is not None
+        assert not complaints
+        assert 0 < loaded.progress.nimg < 400
+        assert f"stopped by {name} at {loaded.progress.nimg / 1000:.1f} kimg" in output
+        assert not list((run / "checkpoints").glob(".*"))  # complete before the process ended
+        finish(run, data)
+    assert_same(outcome(stopped["SIGINT"][0]), outcome(stopped["SIGTERM"][0]))
+
+
+@pytest.mark.slow
+def test_again_locked_and_with_other_settings(data: Path, stopped: dict[str, tuple[Path, int, str]]) -> None:
+    """0 for a finished run; 2 while another process trains there, and for other settings."""
+    finished, locked = stopped["SIGINT"][0], stopped["SIGTERM"][0]
+    finish(finished, data)
+    other = start(data, finished, "--loss.r1_gamma", "3", "--extend")
+    again = start(data, finished)
+    with FileLock(str(locked / ".lock")):
+        second = start(data, locked)
+        output = second.communicate(timeout=60)[0]
+    assert second.returncode == 2, output
+    assert f"error: {locked}: another process is training in this folder" in output
+    output = other.communicate(timeout=60)[0]
+    assert other.returncode == 2, output
+    assert "loss.r1_gamma was 10.0 and is now 3.0" in output
+    assert "Traceback" not in output
+    output = again.communicate(timeout=60)[0]
+    assert again.returncode == 0, output
+    assert "finished at 0.4 kimg; nothing left to do" in output
 
 
 @pytest.mark.slow

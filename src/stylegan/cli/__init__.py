@@ -15,14 +15,18 @@ from stylegan.errors import UserError
 # verb -> one line of help, in the order in which a newcomer meets them
 VERBS = {
     "demo": "Train on handwritten digits in a few minutes and draw from the result.",
+    "doctor": "Check the images of a folder, zip or prepared set; alone: check this machine.",
     "prepare": "Turn a folder or zip of images into a data set for training.",
     "train": "Train a StyleGAN on a folder of images; run again to resume.",
+    "runs": "List runs with their state, progress and disk use.",
     "generate": "Draw images from seeds: single PNGs and a contact sheet.",
     "mix": "Draw a style-mixing sheet (paper, figure 3).",
     "interpolate": "Draw a clip that moves between seeds.",
     "truncation": "Draw a truncation sweep (paper, figure 8).",
+    "evaluate": "Measure a model: FID, KID, precision and recall, path length, and more.",
     "convert": "Convert an official pickle or another program's checkpoint to a model file.",
     "inspect": "Show what a model is: architecture, training, origin.",
+    "benchmark": "Measure speed, and what the device would allow.",
     "presets": "List the presets, or show one.",
 }
 

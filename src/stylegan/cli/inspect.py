@@ -10,6 +10,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from stylegan.formats import sniff
+from stylegan.official.pickles import read_pickle
+
 if TYPE_CHECKING:
     from stylegan.inspection import NetworkReport, Report
 
@@ -25,6 +28,8 @@ def command(file: Path, as_json: bool) -> None:
 
     Example: stylegan inspect karras2019stylegan-ffhq-1024x1024.pkl
     """
+    if file.is_file() and sniff(file) == "pickle":
+        read_pickle(file)  # what is refused is refused before PyTorch is loaded
     from stylegan.inspection import inspect
 
     report = inspect(file)

@@ -8,11 +8,11 @@ from PIL import Image
 
 # what an extension promises -> the formats (as Pillow names them) that keep the promise
 EXTENSIONS: dict[str, set[str]] = {
-    **dict.fromkeys((".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"), {"JPEG", "MPO"}),
-    **dict.fromkeys((".png", ".apng"), {"PNG"}),
-    **dict.fromkeys((".tif", ".tiff"), {"TIFF"}),
-    **dict.fromkeys((".ppm", ".pgm", ".pbm", ".pnm"), {"PPM"}),
-    **dict.fromkeys((".jp2", ".j2k", ".jpx"), {"JPEG2000"}),
+    **{key: {"JPEG", "MPO"} for key in (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")},
+    **{key: {"PNG"} for key in (".png", ".apng")},
+    **{key: {"TIFF"} for key in (".tif", ".tiff")},
+    **{key: {"PPM"} for key in (".ppm", ".pgm", ".pbm", ".pnm")},
+    **{key: {"JPEG2000"} for key in (".jp2", ".j2k", ".jpx")},
     ".webp": {"WEBP"},
     ".gif": {"GIF"},
     ".bmp": {"BMP", "DIB"},

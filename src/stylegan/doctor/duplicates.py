@@ -15,7 +15,7 @@ import numpy as np
 
 MAX_BITS = 6  # hashes that differ in more bits are not looked at
 PAIRS = list(combinations(range(8), 2))
-MAX_RUN = 256  # hashes in one bucket are compared with so many neighbours (nearest in sorted order)
+MAX_RUN = 64  # hashes in one bucket are compared with so many neighbours (nearest in sorted order)
 LEAST_CORRELATION = 0.988  # of the small pictures' brightness
 MOST_COLOUR = 24.0  # largest difference of mean red, green or blue, of 255
 CHUNK = 16_384  # candidates compared at a time

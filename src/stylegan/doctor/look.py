@@ -191,9 +191,9 @@ def _pixels(image: Image.Image, facts: Facts) -> bytes:
 
 def _digest(planes: np.ndarray, alpha: np.ndarray | None = None) -> str:
     digest = hashlib.blake2b(repr(planes.shape).encode(), digest_size=16)
-    digest.update(np.ascontiguousarray(planes.transpose(1, 2, 0)))
+    digest.update(np.ascontiguousarray(planes.transpose(1, 2, 0)).data)
     if alpha is not None:
-        digest.update(np.ascontiguousarray(alpha))
+        digest.update(np.ascontiguousarray(alpha).data)
     return digest.hexdigest()
 
 

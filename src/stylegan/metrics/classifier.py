@@ -56,7 +56,6 @@ class Recipe:
     held_out: float = 0.1
     fmap_base: float = 8192
     fmap_max: int = 512
-    exclusive: bool = False  # attributes are the classes of one label: softmax instead of one sigmoid each
 
 
 def one_versus_rest(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
@@ -91,7 +90,8 @@ def read_attributes(path: Path, count: int) -> tuple[np.ndarray, list[str]]:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--attributes {path}: cannot be read ({error})") from None
     if len(rows) - 1 != count:
-        raise UserError(f"--attributes {path}: {max(len(rows) - 1, 0)} rows after the header, the data has {count} images")
+        found = max(len(rows) - 1, 0)
+        raise UserError(f"--attributes {path}: {found} rows after the header, but the data has {count} images")
     first = 1 if rows[0][0].strip().lower() in ("index", "image", "file", "filename", "name") else 0
     meaning = {"1": 1.0, "true": 1.0, "yes": 1.0, "0": 0.0, "-1": 0.0, "false": 0.0, "no": 0.0, "": np.nan}
     names = [name.strip() for name in rows[0][first:]]
@@ -142,7 +142,7 @@ def train_classifier(
         images = torch.from_numpy(dataset.read(rows, size)).to(device).float() / 127.5 - 1.0
         wanted = torch.from_numpy(targets[rows]).to(device)
         _, logits = network(images)
-        loss = _loss(logits, wanted, recipe.exclusive)
+        loss = _loss(logits, wanted)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         optimizer.step()
@@ -152,10 +152,8 @@ def train_classifier(
     return network, _accuracies(network, dataset, targets, held, size, device)
 
 
-def _loss(logits: torch.Tensor, wanted: torch.Tensor, exclusive: bool) -> torch.Tensor:
-    """Cross-entropy of the known targets; binary per attribute, or one softmax."""
-    if exclusive:
-        return F.cross_entropy(logits, wanted.argmax(1))
+def _loss(logits: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
+    """Binary cross-entropy of the known targets."""
     known = ~torch.isnan(wanted)
     losses = F.binary_cross_entropy_with_logits(logits, torch.nan_to_num(wanted), reduction="none")
     return (losses * known).sum() / known.sum().clamp_min(1)
@@ -191,7 +189,6 @@ def save_classifier(path: Path, network: Classifier, names: list[str], accuracie
 class ClassifierNetwork(FeatureNetwork):
     """A trained classifier as a feature network: its last hidden layer, and its logits."""
 
-    has_logits = True
     rgb = False
 
     def __init__(
@@ -200,20 +197,20 @@ class ClassifierNetwork(FeatureNetwork):
         self.network = network.eval().requires_grad_(False).to(device)
         self.names, self.device = names, torch.device(device)
         self.accuracies: list[float] = []
-        self.dim = network.config.fmaps(0)
+        self.dim, self.has_logits = network.config.fmaps(0), network.config.labels > 1
         self.identity = Identity(name, sha256, network.config.resolution, "box")
 
     def run(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         if x.shape[1] != self.network.config.channels:
             raise UserError(
-                f"{self.identity.name}: takes images of {self.network.config.channels} channels, these have {x.shape[1]}"
+                f"{self.identity.name}: takes images of {self.network.config.channels} channels, not {x.shape[1]}"
             )
         features, logits = self.network(x / 127.5 - 1.0)
         return features, logits
 
 
-def open_classifier(path: Path, device: torch.device | str = "cpu") -> ClassifierNetwork:
-    """Reads what `save_classifier` wrote. UserError for any other file."""
+def open_classifier(path: Path, device: torch.device | str = "cpu", name: str | None = None) -> ClassifierNetwork:
+    """Reads what `save_classifier` wrote; `name` None = the file's. UserError for any other file."""
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["stylegan_classifier"])
@@ -222,6 +219,6 @@ def open_classifier(path: Path, device: torch.device | str = "cpu") -> Classifie
         network.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: not a classifier of this project ({str(error).splitlines()[0][:120]})") from None
-    made = ClassifierNetwork(network, list(header["names"]), sha256_of(path), device, path.name)
+    made = ClassifierNetwork(network, list(header["names"]), sha256_of(path), device, name or path.name)
     made.accuracies = list(header["accuracies"])
     return made

@@ -109,19 +109,20 @@ def open_features(
     trust_torchscript: bool = False,
 ) -> FeatureNetwork:
     """A feature network by name or file. UserError where it is unknown, or its file missing, saying what to do."""
-    from stylegan.metrics import exported, public
+    from stylegan.metrics.exported import open_exported
+    from stylegan.metrics.public import NETWORKS, open_public
 
     if resize_filter is not None and resize_filter not in FILTERS:
         raise UserError(f"--resize {resize_filter}: must be one of {', '.join(FILTERS)}")
     network: FeatureNetwork
     if spec == "pixels":
         network = Pixels(image[0], image[1:], device)
-    elif spec in public.NETWORKS:
-        network = public.open_public(spec, device, weights or {})
+    elif spec in NETWORKS:
+        network = open_public(spec, device, weights or {})
     elif Path(spec).suffix or Path(spec).exists():
-        network = exported.open_exported(Path(spec), image, device, trust_torchscript)
+        network = open_exported(Path(spec), image, device, trust_torchscript)
     else:
-        names = ", ".join(["pixels", *public.NETWORKS])
+        names = ", ".join(["pixels", *NETWORKS])
         raise UserError(f"--features {spec}: must be one of {names}, or a file (.onnx, .safetensors, TorchScript)")
     if resize_filter is not None:
         old = network.identity

@@ -53,41 +53,59 @@ class FeatureStatistics:
     """Mean and covariance of features that arrive in batches; memory does not grow with their number.
 
     Batches are joined by the exact rule for means and centred sums of products (Chan, Golub and LeVeque 1979),
-    so that nothing is lost where the mean is large against the spread. `device`: where the sums are kept and
-    made (float64; a CUDA GPU takes this work off the processor).
+    so that nothing is lost where the mean is large against the spread. Small batches are gathered first: a step
+    costs d² whatever its size. `device`: where the sums are kept and made (float64; a CUDA GPU takes this work off
+    the processor).
     """
+
+    GATHER = 512  # samples taken in at once
 
     def __init__(self, d: int, device: torch.device | str = "cpu") -> None:
         self.count = 0
         self._mean = torch.zeros(d, dtype=torch.float64, device=device)
         self._scatter = torch.zeros(d, d, dtype=torch.float64, device=device)  # sum of (x − mean)(x − mean)ᵀ
+        self._waiting: list[torch.Tensor] = []
 
     def add(self, features: np.ndarray | torch.Tensor) -> None:
         """Takes features [n, d] in."""
-        x = torch.as_tensor(features).to(self._mean.device, torch.float64)
+        x = torch.as_tensor(features)
         if x.ndim != 2 or x.shape[1] != len(self._mean):
             raise ValueError(f"features {list(x.shape)}: expected [n, {len(self._mean)}]")
-        if len(x):
+        self.count += len(x)
+        self._waiting.append(x.to(self._mean.device, copy=True))
+        if sum(map(len, self._waiting)) >= self.GATHER:
+            self._take_in()
+
+    def _take_in(self) -> None:
+        """Adds what has been gathered to the sums."""
+        waiting, self._waiting = self._waiting, []
+        if waiting and (n := sum(map(len, waiting))):
+            x = torch.cat([part.double() for part in waiting])
             mean = x.mean(0)
             centred = x - mean
-            self._join(len(x), mean, centred.T @ centred)
+            self._join(self.count - n, n, mean, centred.T @ centred)
 
     def merge(self, other: FeatureStatistics) -> None:
         """Takes in everything another one has seen."""
+        self._take_in()
+        other._take_in()
         if other.count:
-            self._join(other.count, other._mean.to(self._mean.device), other._scatter.to(self._mean.device))
+            device = self._mean.device
+            self._join(self.count, other.count, other._mean.to(device), other._scatter.to(device))
+            self.count += other.count
 
-    def _join(self, count: int, mean: torch.Tensor, scatter: torch.Tensor) -> None:
-        total = self.count + count
+    def _join(self, before: int, count: int, mean: torch.Tensor, scatter: torch.Tensor) -> None:
+        """Sums over `before` samples and over `count` more."""
+        total = before + count
         step = mean - self._mean
         self._scatter += scatter
-        self._scatter.addr_(step, step, alpha=self.count * count / total)
+        self._scatter.addr_(step, step, alpha=before * count / total)
         self._mean += step * (count / total)
-        self.count = total
 
     @property
     def mean(self) -> np.ndarray:
         """float64 [d]."""
+        self._take_in()
         return self._mean.cpu().numpy().copy()
 
     @property
@@ -95,10 +113,12 @@ class FeatureStatistics:
         """float64 [d, d], divided by n − 1, as numpy.cov and the official program. ValueError below 2 samples."""
         if self.count < 2:
             raise ValueError(f"{self.count} samples: a covariance needs at least 2")
+        self._take_in()
         return (self._scatter / (self.count - 1)).cpu().numpy()
 
     def state(self) -> torch.Tensor:
         """Everything as one float64 vector [1 + d + d²] on the host, to send to another process."""
+        self._take_in()
         head = torch.tensor([float(self.count)], dtype=torch.float64)
         return torch.cat([head, self._mean.cpu(), self._scatter.cpu().reshape(-1)])
 

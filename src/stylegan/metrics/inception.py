@@ -86,7 +86,7 @@ class Forked(Mixed):
             [("branch3x3dbl_1", 448, 1, 1), ("branch3x3dbl_2", 384, 3, 1)],
             [("branch_pool", 192, 1, 1)],
         ]  # fmt: skip
-        super().__init__(inputs, branches, pool)  # type: ignore[arg-type]
+        super().__init__(inputs, branches, pool)
         for stem in ("branch3x3_2", "branch3x3dbl_3"):
             self.add_module(stem + "a", Conv(384, 384, (1, 3), padding=(0, 1)))
             self.add_module(stem + "b", Conv(384, 384, (3, 1), padding=(1, 0)))

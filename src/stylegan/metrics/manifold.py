@@ -88,23 +88,34 @@ def _inside(a: Array, b: Array, radii: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return torch.cat(counts).numpy(), holds.cpu().numpy()
 
 
-def precision_recall(real: Array, fake: Array, k: int = 3) -> tuple[float, float]:
+def precision_recall(
+    real: Array,  # [n, d]
+    fake: Array,  # [m, d]
+    k: int = 3,
+    real_radii: np.ndarray | None = None,  # [n], kth_neighbour_distances(real, k) where already known
+) -> tuple[float, float]:
     """(precision, recall), improved: the share of fakes inside the reals' manifold, and the reverse.
 
     A manifold is the union of balls around samples that reach to the k-th nearest other sample.
-    real [n, d], fake [m, d].
     """
-    precision = (_inside(fake, real, kth_neighbour_distances(real, k))[0] > 0).mean()
+    radii = kth_neighbour_distances(real, k) if real_radii is None else real_radii
+    precision = (_inside(fake, real, radii)[0] > 0).mean()
     recall = (_inside(real, fake, kth_neighbour_distances(fake, k))[0] > 0).mean()
     return float(precision), float(recall)
 
 
-def density_coverage(real: Array, fake: Array, k: int = 5) -> tuple[float, float]:
+def density_coverage(
+    real: Array,  # [n, d]
+    fake: Array,  # [m, d]
+    k: int = 5,
+    real_radii: np.ndarray | None = None,  # [n], as above
+) -> tuple[float, float]:
     """(density, coverage): how many real balls hold a fake, over k; the share of real balls with a fake in them.
 
-    Density is 1 on average where both sets have one distribution, and may be above. real [n, d], fake [m, d].
+    Density is 1 on average where both sets have one distribution, and may be above.
     """
-    counts, holds = _inside(fake, real, kth_neighbour_distances(real, k))
+    radii = kth_neighbour_distances(real, k) if real_radii is None else real_radii
+    counts, holds = _inside(fake, real, radii)
     return float(counts.mean() / k), float(holds.mean())
 
 

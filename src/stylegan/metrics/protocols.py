@@ -97,7 +97,8 @@ def parse_metric(name: str) -> Protocol:
         k = int(found.get("k") or 0)
         least = {"is": 10, "pr": k + 1, "dc": k + 1, "nn": 1}.get(kind, 2)
         if samples < least or (found.get("k") and k < 1):
-            raise UserError(f"metric {name!r}: needs at least {least} samples" + (" and k of 1" if "k" in found else ""))
+            rule = "at least 1 neighbour and more samples than that" if "k" in found else f"at least {least} samples"
+            raise UserError(f"metric {name!r}: needs {rule}")
         return Protocol(
             name=text,
             kind=kind,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -99,10 +100,10 @@ class Fakes:
         return G.truncate(G.mapping(z.to(self.device), labels), self.psi, G.config.num_layers)
 
     @torch.inference_mode()
-    def draw(self, ws: torch.Tensor, noise: list[torch.Tensor] | str) -> torch.Tensor:
+    def draw(self, ws: torch.Tensor, noise: Any) -> torch.Tensor:
         """ws [N, L, D] -> images [N, C, H, W] float32 in about [-1, 1], at full size."""
         G = self.generator
-        pictures = G.synthesis(ws, self.lod_used, noise)  # type: ignore[arg-type]
+        pictures = G.synthesis(ws, self.lod_used, noise)
         height = G.config.resolution[0]
         factor = height // pictures.shape[2]
         return pictures if factor == 1 else F.interpolate(pictures, scale_factor=factor, mode="nearest")

@@ -61,7 +61,7 @@ class Lpips(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = convolutions()[: TAPS[-1] + 1]
+        self.features = nn.Sequential(*list(convolutions())[: TAPS[-1] + 1])
         self.weights = nn.ParameterList(nn.Parameter(torch.ones(1, c, 1, 1)) for c in TAP_CHANNELS)
 
     def activations(self, x: torch.Tensor) -> list[torch.Tensor]:
@@ -71,8 +71,8 @@ class Lpips(nn.Module):
         scale = torch.tensor([0.458, 0.448, 0.450], device=x.device, dtype=x.dtype).reshape(1, 3, 1, 1)
         x = (x / 127.5 - 1.0 - shift) / scale
         taken = []
-        for i, layer in enumerate(self.features):
-            x = layer(x)
+        for i in range(len(self.features)):
+            x = self.features[i](x)
             if i in TAPS:
                 taken.append(x / (x.square().sum(1, keepdim=True).sqrt() + 1e-10))
         return taken

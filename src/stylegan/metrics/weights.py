@@ -99,7 +99,8 @@ def remedy(file: WeightFile, reason: str) -> str:
 
 def _download(file: WeightFile, place: Path) -> None:
     """Fetches a pinned file; what does not fit its pin never appears under its name."""
-    assert file.pin is not None and re.fullmatch(r"[0-9a-f]{8,64}", file.pin)
+    assert file.pin is not None
+    assert re.fullmatch(r"[0-9a-f]{8,64}", file.pin)
     with atomic(place) as temporary:
         try:
             with urllib.request.urlopen(file.url, timeout=30) as response, open(temporary, "wb") as out:

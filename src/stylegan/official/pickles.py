@@ -54,6 +54,7 @@ class OfficialNetwork:
     version: int
     module: str  # dnnlib.tflib.network, or tfutil (Progressive GAN's program of 2017)
     sources: dict[str, str]  # network or component name -> SHA-256 of its embedded source text
+    place: str  # file and role, for messages
 
     @property
     def is_generator(self) -> bool:
@@ -82,8 +83,8 @@ class OfficialNetwork:
         missing = [name for name in names if name not in self.variables]
         if missing:
             raise UserError(
-                f"network {self.name!r}: its variables do not fit its resolution of {size}: {len(missing)} are missing, "
-                f"such as {missing[0]}"
+                f"{self.place}: its variables do not fit its resolution of {size}: {len(missing)} are missing, "
+                f"such as {missing[0]}; nothing in the file was run"
             )
 
     def _made(self, make: Callable[..., Generator | Discriminator]) -> Generator | Discriminator:
@@ -93,10 +94,10 @@ class OfficialNetwork:
                 raise UserError(f"lod {self.lod:g}: this network has levels 0 to {network.config.top}")
             return network
         except UserError as error:
-            raise UserError(f"network {self.name!r}: {error}") from None
+            raise UserError(f"{self.place}: {error}") from None
         except (ValueError, TypeError, RuntimeError, ArithmeticError) as error:
             text = (str(error).splitlines() or [type(error).__name__])[0]
-            raise UserError(f"network {self.name!r}: its arguments make no network ({text[:300]})") from None
+            raise UserError(f"{self.place}: its arguments make no network ({text[:300]})") from None
 
     @property
     def lod(self) -> float:
@@ -253,7 +254,9 @@ class _Reader:
             variables |= {COMPONENTS[key] + local: value for local, value in part.variables.items()}
             kwargs = self.merged(kwargs, part.kwargs, f"{place}.{key}")
             sources[part.name] = part.sources[part.name]
-        return OfficialNetwork(name, function, kwargs, variables, version, stub.module, sources)
+        return OfficialNetwork(
+            name, function, kwargs, variables, version, stub.module, sources, f"{self.where}: {place}"
+        )
 
     def merged(self, outer: dict[str, Any], inner: dict[str, Any], place: str) -> dict[str, Any]:
         for key in outer.keys() & inner.keys():

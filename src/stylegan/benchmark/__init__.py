@@ -1,0 +1,1 @@
+"""Speed: measured against what the device allows. `stylegan benchmark` prints it."""

@@ -1,0 +1,72 @@
+"""Timing on any device, and the device's own limits: copy bandwidth and matrix rate."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+
+
+def synchronize(device: torch.device) -> None:
+    """Waits until the device has done all it was given."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def seconds(work: Callable[[], object], device: torch.device, budget: float = 2.0, least: int = 3) -> float:
+    """Median seconds of one call, after two calls to warm up; about `budget` seconds in all, `least` calls.
+
+    Calls are timed in groups that last long enough for the clock, with a wait for the device around each group.
+    """
+    work()
+    synchronize(device)
+    begin = time.perf_counter()
+    work()
+    synchronize(device)
+    once = max(time.perf_counter() - begin, 1e-7)
+    group = max(1, int(0.02 / once))
+    times: list[float] = []
+    end = time.perf_counter() + budget
+    while len(times) < least or (time.perf_counter() < end and len(times) < 200):
+        begin = time.perf_counter()
+        for _ in range(group):
+            work()
+        synchronize(device)
+        times.append((time.perf_counter() - begin) / group)
+    return sorted(times)[len(times) // 2]
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a device can do at most, as measured on it."""
+
+    device: str
+    bytes_per_second: float  # read + written by a copy
+    flops: float  # of a large matrix product in the precision asked for
+    precision: str
+
+
+def device_name(device: torch.device) -> str:
+    """'NVIDIA H200', or the kind of device with the number of threads."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    return f"{device.type}, {torch.get_num_threads()} threads"
+
+
+def measure_limits(device: torch.device, precision: str, budget: float = 1.0) -> Limits:
+    """Copies and multiplies large tensors for about `budget` seconds each."""
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    cuda = device.type == "cuda"
+    source = torch.empty(2**28 if cuda else 2**24, dtype=torch.float32, device=device).normal_()
+    target = torch.empty_like(source)
+    copy = seconds(lambda: target.copy_(source), device, budget)
+    n = 8192 if cuda else 1024
+    a, b = (torch.randn(n, n, device=device, dtype=dtype) for _ in range(2))
+    if cuda:
+        torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
+    product = seconds(lambda: a @ b, device, budget)
+    return Limits(device_name(device), 2 * source.numel() * 4 / copy, 2.0 * n**3 / product, precision)

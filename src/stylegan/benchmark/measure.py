@@ -1,0 +1,136 @@
+"""The measurements behind `stylegan benchmark`: training steps, generation, operators, whole schedules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+
+from stylegan import lod as lods
+from stylegan.benchmark import work
+from stylegan.benchmark.clock import Limits, seconds
+from stylegan.config import Config
+from stylegan.distributed import Processes
+from stylegan.networks import Generator
+from stylegan.ops.switch import ops_mode, using_ops
+from stylegan.training import schedule
+from stylegan.training.step import MicroBatch, Trainer
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measurement. Rates are images per second; `reached` is the floor's time over the measured time."""
+
+    what: str
+    resolution: str
+    batch: int
+    precision: str
+    milliseconds: float
+    images_per_second: float
+    memory_gb: float = 0.0
+    floor_ms: float = 0.0
+    reached: float = 0.0
+    extra: dict[str, Any] = field(default_factory=dict)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for JSON."""
+        return asdict(self)
+
+
+def _element(precision: str) -> int:
+    return 2 if precision == "bf16" else 4
+
+
+def _peak(device: torch.device) -> float:
+    return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
+
+
+def _size(config: Config, level: int) -> str:
+    h, w = config.generator.size(level)
+    return f"{w}x{h}"
+
+
+def training_step(config: Config, level: int, batch: int, device: torch.device, limits: Limits, budget: float) -> Row:
+    """One D step, EMA and one G step at a stable level, with images that lie on the device."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    trainer = Trainer(config, Processes(device=device))
+    lod = float(config.generator.top - level)
+    point = schedule.Point(0, lod, level, lods.nominal(level), batch, 1e-3, 1e-3, 1.0, 1, 1)
+    h, w = config.generator.size(level)
+    images = torch.randint(0, 256, (batch, config.generator.channels, h, w), dtype=torch.uint8, device=device)
+    classes = config.generator.labels
+    labels = torch.eye(max(classes, 1), device=device)[torch.arange(batch) % max(classes, 1)][:, :classes]
+    samples = [MicroBatch(torch.arange(batch), images, labels, labels)]
+    counter = iter(range(1 << 60))
+    with using_ops("fast" if ops_mode() == "auto" else ops_mode()):
+        time = seconds(lambda: trainer.step(point, next(counter) * batch, samples), device, budget)
+    precision = config.training.precision
+    floor = work.iteration(config, level, _element(precision)).seconds(limits.flops, limits.bytes_per_second) * batch
+    size = _size(config, level)
+    return Row("train", size, batch, precision, time * 1e3, batch / time, _peak(device), floor * 1e3, floor / time)
+
+
+def generate(config: Config, level: int, batch: int, device: torch.device, limits: Limits, budget: float) -> Row:
+    """z -> images on the device, mapping network and truncation included."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    precision = config.training.precision
+    g = Generator(config.generator).to(device).eval()
+    g.synthesis.compute_dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    g.lod = float(config.generator.top - level)
+    z = torch.randn(batch, config.generator.z_dim, device=device)
+    classes = config.generator.labels
+    labels = torch.zeros(batch, dtype=torch.long, device=device) if classes else None
+    with torch.inference_mode(), using_ops("fast" if ops_mode() == "auto" else ops_mode()):
+        time = seconds(lambda: g(z, labels), device, budget)
+    floor = work.generation(config, level, _element(precision)).seconds(limits.flops, limits.bytes_per_second) * batch
+    size = _size(config, level)
+    return Row("generate", size, batch, precision, time * 1e3, batch / time, _peak(device), floor * 1e3, floor / time)
+
+
+def operators(device: torch.device, precision: str, budget: float) -> Iterator[Row]:
+    """Fast against reference, each forward and backward, at shapes of the paper's networks."""
+    from stylegan.ops.conv import conv2d
+    from stylegan.ops.resample import blur2d, conv_downscale2d, upscale_conv2d
+    from stylegan.ops.style import style_epilogue
+
+    dtype = torch.bfloat16 if precision == "bf16" else torch.float32
+    shapes = [(256, 64, 64, 16), (512, 32, 32, 16), (1024, 16, 16, 16)] if device.type == "cuda" else [(32, 64, 64, 16)]
+    for side, inputs, outputs, n in shapes:
+
+        def tensor(*shape: int) -> torch.Tensor:
+            return torch.randn(*shape, device=device, dtype=dtype, requires_grad=True)
+
+        x, half = tensor(n, inputs, side, side), tensor(n, inputs, side // 2, side // 2)
+        w = tensor(outputs, inputs, 3, 3)
+        noise, strength, bias = torch.randn(n, 1, side, side, device=device), tensor(inputs), tensor(inputs)
+        style = tensor(n, 2, inputs)
+        cases: dict[str, Callable[[], torch.Tensor]] = {
+            "conv 3x3": lambda x=x, w=w: conv2d(x, w, padding=1),  # type: ignore[misc]
+            "up-conv": lambda x=half, w=w: upscale_conv2d(x, w),  # type: ignore[misc]
+            "down-conv": lambda x=x, w=w: conv_downscale2d(x, w),  # type: ignore[misc]
+            "blur": lambda x=x: blur2d(x),  # type: ignore[misc]
+            "epilogue": lambda a=(x, noise, strength, bias, style): style_epilogue(*a),  # type: ignore[misc]
+        }
+        for name, function in cases.items():
+            times = {}
+            for mode in ("reference", "fast"):
+                with using_ops(mode):
+                    times[mode] = seconds(lambda f=function: f().sum().backward(), device, budget)  # type: ignore[misc]
+            yield Row(
+                name, f"{side}x{side}", n, precision, times["fast"] * 1e3, n / times["fast"],
+                extra={"reference_ms": times["reference"] * 1e3, "ratio": times["reference"] / times["fast"]},
+            )  # fmt: skip
+
+
+def predict_hours(config: Config, rates: dict[int, float]) -> float:
+    """Hours of a whole schedule from images per second by level; levels in between are interpolated by work."""
+    from stylegan.training.eta import Eta
+
+    eta = Eta(config)
+    for level, rate in rates.items():
+        eta.record(level, 1.0 / rate)
+    return (eta.remaining(0) or 0.0) / 3600

@@ -1,0 +1,117 @@
+"""`stylegan benchmark`: speed of training, drawing and operators beside what the device allows."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stylegan.errors import UserError
+
+
+@click.command("benchmark")
+@click.argument("what", type=click.Choice(["train", "generate", "ops", "schedule"]), default="train")
+@click.option("--preset", "preset_name", default="ffhq1024", show_default=True, help="Networks and schedule.")
+@click.option("--resolution", default="1024", show_default=True, help="Full size of the networks: 256 or WIDTHxHEIGHT.")
+@click.option("--levels", help="Sides to measure, as 8,64,1024.  [default: the full size; for schedule: all]")
+@click.option("--batch", type=int, help="Images per step.  [default: the schedule's]")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
+@click.option("--seconds", "budget", default=3.0, show_default=True, help="Time for each measurement.")
+@click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the table as JSON.")
+def command(
+    what: str,
+    preset_name: str,
+    resolution: str,
+    levels: str | None,
+    batch: int | None,
+    precision: str,
+    device: str,
+    budget: float,
+    json_file: Path | None,
+) -> None:
+    """Measure images per second, memory, and the share of the device's limit that is reached.
+
+    WHAT is train (one D step, EMA, one G step; data on the device), generate (mapping included), ops (fast
+    against reference forms) or schedule (every phase, and the hours of the whole training).
+    """
+    from rich.console import Console
+
+    from stylegan.benchmark import measure
+    from stylegan.benchmark.clock import measure_limits
+    from stylegan.config.presets import preset
+    from stylegan.data.pyramid import parse_resolution
+    from stylegan.distributed import choose_device
+
+    torch_device = choose_device(device)
+    size = parse_resolution(resolution)
+    config = preset(preset_name, size, changes={"training": {"precision": precision}})
+    console = Console()
+    limits = measure_limits(torch_device, precision)
+    console.print(
+        f"{limits.device}: copies {limits.bytes_per_second / 1e9:,.0f} GB/s, "
+        f"multiplies {limits.flops / 1e12:,.2f} TFLOP/s ({precision})"
+    )
+    rows = []
+    if what == "ops":
+        rows = list(measure.operators(torch_device, precision, budget))
+    else:
+        run = measure.generate if what == "generate" else measure.training_step
+        chosen = _levels(levels, config, what)
+        for level in chosen:
+            images = batch or config.schedule.batch_by_resolution.get(4 << level, config.schedule.batch)
+            rows.append(run(config, level, images, torch_device, limits, budget))
+    console.print(_table(rows))
+    answer: dict[str, Any] = {"limits": vars(limits), "preset": preset_name, "rows": [row.as_dict() for row in rows]}
+    if what == "schedule":
+        rates = {level: row.images_per_second for level, row in zip(chosen, rows, strict=True)}
+        answer["hours"] = measure.predict_hours(config, rates)
+        kimg = config.schedule.total_kimg
+        console.print(f"whole schedule, {kimg:g} kimg: {answer['hours']:.1f} hours on this device")
+    if json_file is not None:
+        from stylegan.snapshot import write_atomically
+
+        write_atomically(json_file, json.dumps(answer, indent=1).encode())
+
+
+def _levels(text: str | None, config: Any, what: str) -> list[int]:
+    top = config.generator.top
+    if text is None:
+        first = config.schedule.initial_resolution.bit_length() - 3
+        return list(range(first, top + 1)) if what == "schedule" else [top]
+    levels = []
+    for part in text.split(","):
+        side = int(part) if part.strip().isdigit() else 0
+        level = side.bit_length() - 3
+        if side < 4 or side & (side - 1) or level > top:
+            raise UserError(f"--levels {text}: {part!r} must be a power of two from 4 to {4 << top}")
+        levels.append(level)
+    return levels
+
+
+def _table(rows: list[Any]) -> Any:
+    """The rows, with the columns that any of them fills."""
+    from rich.table import Table
+
+    columns = [
+        ("what", lambda r: r.what),
+        ("size", lambda r: r.resolution),
+        ("batch", lambda r: str(r.batch)),
+        ("precision", lambda r: r.precision),
+        ("ms", lambda r: f"{r.milliseconds:.2f}"),
+        ("img/s", lambda r: f"{r.images_per_second:,.1f}"),
+        ("GB", lambda r: f"{r.memory_gb:.2f}" if r.memory_gb else ""),
+        ("floor ms", lambda r: f"{r.floor_ms:.2f}" if r.floor_ms else ""),
+        ("of floor", lambda r: f"{100 * r.reached:.0f} %" if r.reached else ""),
+        ("reference ms", lambda r: f"{r.extra['reference_ms']:.2f}" if r.extra else ""),
+        ("ratio", lambda r: f"{r.extra['ratio']:.2f}" if r.extra else ""),
+    ]
+    table = Table(box=None)
+    filled = [(name, text) for name, text in columns if any(text(row) for row in rows)]
+    for name, _ in filled:
+        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(text(row) for _, text in filled))
+    return table

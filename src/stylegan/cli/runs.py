@@ -1,0 +1,83 @@
+"""`stylegan runs`: which trainings are there, which are running, how far are they?"""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from stylegan.doctor.runs import Run
+
+COLOURS = {"running": "green", "finished": "blue", "stopped": "yellow", "crashed": "red", "new": "dim"}
+
+
+@click.command("runs")
+@click.argument("folder", default=".", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
+def command(folder: Path, as_json: bool) -> None:
+    """List the runs in and below FOLDER: state, progress, rate, last preview, best metric, disk use.
+
+    A run is running (a process holds its lock), finished, stopped (on request, resumable) or crashed (resumable
+    too: run the same `stylegan train` command again).
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    from stylegan.doctor.runs import find_runs
+
+    runs = find_runs(folder)
+    if as_json:
+        click.echo(json.dumps([run.as_json() for run in runs], indent=1))
+        return
+    if not runs:
+        click.echo(f"no runs in or below {folder}")
+        return
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=200)
+    table = Table(box=None, pad_edge=False)
+    table.add_column("run", overflow="fold")
+    table.add_column("state", no_wrap=True)
+    for name in ("kimg", "size", "img/s", "best metric", "disk", "last seen"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("last preview", overflow="fold")
+    for run in runs:
+        table.add_row(
+            Text(_relative(run.path, folder)), Text(run.state, style=COLOURS[run.state]), _progress(run),
+            run.resolution, f"{run.rate:,.0f}" if run.rate else "", _metric(run), f"{run.disk_bytes / 1e6:,.1f} MB",
+            _ago(run.updated), Text(_relative(run.grid, folder) if run.grid else ""),
+        )  # fmt: skip
+    console.print(table)
+    for run in runs:
+        if run.note:
+            console.print(Text(f"{_relative(run.path, folder)}: {run.note}"), style="dim", soft_wrap=True)
+
+
+def _relative(path: str, folder: Path) -> str:
+    try:
+        return str(Path(path).relative_to(folder.expanduser()))
+    except ValueError:
+        return path
+
+
+def _progress(run: Run) -> str:
+    share = f" ({run.kimg / run.total_kimg:.0%})" if run.total_kimg else ""
+    return f"{run.kimg:,.1f} / {run.total_kimg:,.6g}{share}"
+
+
+def _metric(run: Run) -> str:
+    return "" if run.best is None else f"{run.metric} {run.best:.4g} at {run.best_kimg:,.0f}"
+
+
+def _ago(moment: float) -> str:
+    """How long ago, in one unit."""
+    seconds = max(0.0, time.time() - moment)
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            return f"{seconds / size:.0f} {unit} ago"
+    return f"{seconds:.0f} s ago"

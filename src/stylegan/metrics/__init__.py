@@ -1,0 +1,71 @@
+"""Metrics: pure functions of arrays, the feature networks they are defined in, and the measuring of models.
+
+The functions below take and return numpy arrays and numbers in float64. `evaluate` measures a generator against a
+data set; `parse_metrics("fid50k,pr50k3")` gives it its protocols.
+"""
+
+from stylegan.metrics.during_training import TrainingMetrics, evaluate_during_training
+from stylegan.metrics.evaluate import Evaluation, Options, evaluate
+from stylegan.metrics.features import FeatureNetwork, open_features
+from stylegan.metrics.frechet import FeatureStatistics, feature_statistics, frechet_distance
+from stylegan.metrics.inception_score import inception_score
+from stylegan.metrics.kernel import kid, mmd2_unbiased, polynomial_kernel
+from stylegan.metrics.manifold import (
+    density_coverage,
+    kth_neighbour_distances,
+    memorisation,
+    nearest_neighbours,
+    pairwise_distances,
+    precision_recall,
+)
+from stylegan.metrics.path_length import lerp, normalize, path_lengths, percentile_filter, ppl, slerp
+from stylegan.metrics.protocols import METRICS, Protocol, parse_metric, parse_metrics
+from stylegan.metrics.separability import (
+    conditional_entropy,
+    entropy,
+    joint_distribution,
+    linear_svm,
+    mutual_information,
+    separability,
+    separability_score,
+)
+
+__all__ = [
+    "METRICS",
+    "Evaluation",
+    "FeatureNetwork",
+    "FeatureStatistics",
+    "Options",
+    "Protocol",
+    "TrainingMetrics",
+    "conditional_entropy",
+    "density_coverage",
+    "entropy",
+    "evaluate",
+    "evaluate_during_training",
+    "feature_statistics",
+    "frechet_distance",
+    "inception_score",
+    "joint_distribution",
+    "kid",
+    "kth_neighbour_distances",
+    "lerp",
+    "linear_svm",
+    "memorisation",
+    "mmd2_unbiased",
+    "mutual_information",
+    "nearest_neighbours",
+    "normalize",
+    "open_features",
+    "pairwise_distances",
+    "parse_metric",
+    "parse_metrics",
+    "path_lengths",
+    "percentile_filter",
+    "polynomial_kernel",
+    "ppl",
+    "precision_recall",
+    "separability",
+    "separability_score",
+    "slerp",
+]

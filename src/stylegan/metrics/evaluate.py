@@ -1,0 +1,253 @@
+"""A model, a data set and names of metrics -> numbers with everything that is needed to trust and repeat them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from stylegan.data import Dataset
+from stylegan.distributed import Processes
+from stylegan.errors import UserError
+from stylegan.metrics import classifier as classifiers
+from stylegan.metrics.cached import default_folder, key_path
+from stylegan.metrics.classifier import ClassifierNetwork, Recipe
+from stylegan.metrics.exchange import Stopwatch
+from stylegan.metrics.features import FeatureNetwork, describe, open_features
+from stylegan.metrics.latent_space import classified_latents, path_distances
+from stylegan.metrics.passes import Measured, Progress, RealFeatures, Request, measure_fakes, measure_reals
+from stylegan.metrics.path_length import EPSILON
+from stylegan.metrics.protocols import METRICS, Protocol
+from stylegan.metrics.results import score, score_neighbours, score_path, score_separability
+from stylegan.metrics.sampling import Fakes, Reals, check_fit
+from stylegan.networks import Generator
+
+NETWORK_TIME = ("generator", "feature network")
+
+
+@dataclass
+class Options:
+    """How to measure. The defaults are the metrics' own definitions."""
+
+    features: str | None = None  # one feature network for all metrics, by name or file; None = each metric's own
+    resize: str | None = None  # resize filter instead of the networks' own
+    weights: Mapping[str, Path] = field(default_factory=dict)  # public weights by name
+    trust_torchscript: bool = False
+    psi: float | None = None  # None = no truncation
+    seed: int = 0
+    batch: int = 32
+    mirror: bool = False  # the data set as a training with mirroring has seen it
+    lod: float | None = None  # None = the generator's
+    face_crop: bool = False  # ppl on the middle of the image, as in the paper for faces
+    attributes: Path | None = None  # for ls; None = the data set's classes
+    recipe: Recipe = field(default_factory=Recipe)  # of the classifiers for ls
+    cache: Path | None = field(default_factory=default_folder)  # None = nothing is kept
+
+    def check(self, generator: Generator) -> None:
+        """UserError for settings that do not fit."""
+        if self.batch < 1:
+            raise UserError(f"--batch {self.batch}: must be 1 or more")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"--seed {self.seed}: must be 0 or more")
+        if self.psi is not None and not generator.truncatable:
+            raise UserError("--psi: this is a traditional generator (configuration A or B), which has no truncation")
+
+
+@dataclass
+class Evaluation:
+    """metrics: by name, as in the JSON. neighbours: (protocol, distances, data-set indices) of nn, else None."""
+
+    metrics: dict[str, dict[str, Any]]
+    seconds: dict[str, float]
+    neighbours: tuple[Protocol, np.ndarray, np.ndarray] | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def share_outside_networks(self) -> float:
+        """Of the time of all, the share that was not spent in forward passes (classifier training aside)."""
+        total = self.seconds["total"] - self.seconds.get("classifier training", 0.0)
+        return 1.0 - sum(self.seconds.get(name, 0.0) for name in NETWORK_TIME) / max(total, 1e-9)
+
+
+class Networks:
+    """The feature networks of an evaluation, each opened once."""
+
+    def __init__(self, generator: Generator, options: Options, device: torch.device) -> None:
+        config = generator.config
+        self.image = (config.channels, *config.resolution)
+        self.options, self.device = options, device
+        self._open: dict[str, FeatureNetwork] = {}
+
+    def of(self, protocol: Protocol) -> FeatureNetwork:
+        """The network a metric is measured with. UserError where its weights are missing, or it cannot serve."""
+        spec = self.options.features or METRICS[protocol.kind].network
+        if spec not in self._open:
+            o = self.options
+            resize = o.resize if spec not in ("pixels", "lpips") else None
+            self._open[spec] = open_features(spec, self.image, self.device, o.weights, resize, o.trust_torchscript)
+        network = self._open[spec]
+        if protocol.kind == "is" and not network.has_logits:
+            name = network.identity.name
+            raise UserError(f"{protocol.name}: needs class probabilities, but {name} gives features only")
+        return network
+
+
+def evaluate(
+    generator: Generator,
+    dataset: Dataset,
+    protocols: Sequence[Protocol],
+    options: Options | None = None,
+    processes: Processes | None = None,
+    progress: Progress | None = None,
+    networks: Networks | None = None,
+) -> Evaluation | None:
+    """Measures the metrics; every process of a group calls it with the same arguments, the first gets the result.
+
+    The generator is used as it is (its device, its precision), and no global random state is touched. UserError
+    for what does not fit or is missing, before anything is computed.
+    """
+    options, processes = options or Options(), processes or Processes(device=generator.w_avg.device)
+    options.check(generator)
+    size = check_fit(generator, dataset)
+    networks = networks or Networks(generator, options, generator.w_avg.device)
+    compared = [p for p in protocols if p.uses_features]
+    separable = [p for p in protocols if p.kind == "ls"]
+    used = {p.name: networks.of(p) for p in protocols if p.kind != "ls"}
+    classes = dataset.classes if dataset.num_classes and generator.config.labels else None
+    fakes = Fakes(generator, options.seed, options.psi, options.lod, classes)
+    watch = Stopwatch(generator.w_avg.device)
+    how = Measured(processes, options.batch, watch, progress)
+    found: dict[str, dict[str, Any]] = {}
+    result = Evaluation(found, {})
+    if separable:
+        classifier = _classifier(generator, dataset, options, how)
+    if compared:
+        _compare(compared, used, fakes, Reals(dataset, size, None, options.mirror), options, how, result)
+    for protocol in protocols:
+        if protocol.kind == "ppl":
+            distances = path_distances(protocol, fakes, used[protocol.name], how, options.face_crop)
+            if distances is not None:
+                found[protocol.name] = score_path(protocol, distances, EPSILON, options.batch)
+    for samples in sorted({p.samples for p in separable}):
+        group = [p for p in separable if p.samples == samples]
+        spaces = sorted({p.space for p in group})
+        classified = classified_latents(samples, fakes, classifier, how, spaces)
+        if classified is not None:
+            for protocol in group:
+                with watch.work("formulas"):
+                    latents = classified[0][protocol.space]
+                    found[protocol.name] = score_separability(
+                        protocol, latents, classified[1], classifier.names, classifier.accuracies
+                    )
+                found[protocol.name]["network"] = describe(classifier)
+    if not processes.first:
+        return None
+    for name, network in used.items():
+        found[name]["network"] = describe(network)
+    result.metrics = {p.name: found[p.name] for p in protocols}
+    result.seconds = watch.seconds()
+    result.notes = _notes(generator, dataset, options, protocols)
+    return result
+
+
+def _compare(
+    protocols: Sequence[Protocol], used: Mapping[str, FeatureNetwork], fakes: Fakes, reals: Reals, options: Options,
+    how: Measured, result: Evaluation,
+) -> None:  # fmt: skip
+    """Everything that compares features: one pass over generated images, and the data set's from the cache."""
+    real: dict[tuple[int, int | None], RealFeatures] = {}
+    keeps = {(id(used[p.name]), p.reals) for p in protocols if p.compares and p.keeps_features}
+    for p in protocols:
+        key = (id(used[p.name]), p.reals)
+        if p.compares and key not in real:
+            wanted = replace(reals, count=p.reals)
+            real[key] = measure_reals(used[p.name], wanted, key in keeps, how, options.cache)
+    by_network: dict[int, list[Protocol]] = {}
+    for p in protocols:
+        by_network.setdefault(id(used[p.name]), []).append(p)
+    requests = [
+        Request(
+            used[group[0].name],
+            tuple(sorted({p.samples for p in group if p.kind in ("fid", "fdd")})),
+            max((p.samples for p in group if p.keeps_features), default=0),
+            max((p.samples for p in group if p.kind == "is"), default=0),
+        )
+        for group in by_network.values()
+    ]
+    got = dict(zip(by_network, measure_fakes(fakes, requests, how), strict=True))
+    if not how.processes.first:
+        return
+    for p in protocols:
+        number = id(used[p.name])
+        with how.watch.work("formulas"):
+            if p.kind == "nn":
+                features = real[number, p.reals]
+                found, distances, rows = score_neighbours(p, features, got[number], fakes.device)
+                indices = replace(reals, count=p.reals).indices
+                result.neighbours = (p, distances, indices[rows])
+            else:
+                found = score(p, real.get((number, p.reals)), got[number], options.batch, fakes.device)
+        result.metrics[p.name] = found
+
+
+def _classifier(generator: Generator, dataset: Dataset, options: Options, how: Measured) -> ClassifierNetwork:
+    """The attribute classifier, as wide as the model, from the cache or trained now by the first process."""
+    if options.attributes is not None:
+        targets, names = classifiers.read_attributes(options.attributes, len(dataset))
+    else:
+        targets, names = classifiers.one_versus_rest(dataset)
+    device, config = how.processes.device, generator.config
+    recipe = replace(options.recipe, fmap_base=config.fmap_base, fmap_max=config.fmap_max)
+    description = {
+        "fingerprint": dataset.fingerprint,
+        "targets": hashlib.sha256(np.ascontiguousarray(targets).tobytes()).hexdigest(),
+        "names": names,
+        "recipe": recipe.__dict__,
+    }
+    folder = options.cache
+    if folder is None:
+        if how.processes.world > 1:
+            raise UserError("linear separability with several processes needs a cache folder for its classifier")
+        return _train(dataset, targets, names, recipe, device, how)
+    path = key_path(folder, "classifier", description)
+    if how.processes.share(path.exists()) is False:
+        if how.processes.first:
+            made = _train(dataset, targets, names, recipe, device, how)
+            classifiers.save_classifier(path, made.network, names, made.accuracies)
+        how.processes.barrier()
+    return classifiers.open_classifier(path, device, "classifier")
+
+
+def _train(
+    dataset: Dataset, targets: np.ndarray, names: list[str], recipe: Recipe, device: torch.device, how: Measured
+) -> ClassifierNetwork:
+    with how.watch.work("classifier training"):
+        network, accuracies = classifiers.train_classifier(
+            dataset, targets, recipe, device, lambda done, total: how.tell("training the classifier", done, total)
+        )
+    made = ClassifierNetwork(network, names, "", device)
+    made.accuracies = accuracies
+    return made
+
+
+def _notes(generator: Generator, dataset: Dataset, options: Options, protocols: Sequence[Protocol]) -> list[str]:
+    """Sentences a reader of the numbers should know."""
+    notes = []
+    if options.psi is not None and options.psi != 1:
+        notes.append(f"truncated at psi {options.psi:g}: not comparable with published numbers, which are untruncated")
+    if options.features is not None:
+        notes.append(f"measured with {options.features} instead of each metric's network: comparable with itself only")
+    if generator.config.labels and not dataset.num_classes:
+        notes.append("the data set has no classes: the model's classes are drawn equally often")
+    small = [p.name for p in protocols if p.compares and p.samples > len(dataset)]
+    if small:
+        notes.append(f"{', '.join(small)}: the data set has only {len(dataset):,} images")
+    lod = generator.lod if options.lod is None else options.lod
+    if lod > 0:
+        notes.append(f"the model is grown to lod {lod:g}; its images are enlarged to full size")
+    return notes
