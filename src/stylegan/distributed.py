@@ -138,6 +138,11 @@ def start(device_name: str = "auto") -> Processes:
         device = torch.device("cuda", local)
         torch.cuda.set_device(device)
     if not dist.is_initialized():
-        dist.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # torchrun keeps one store for all restarts: without a prefix, processes find their dead forerunners in it
+        attempt = os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")
+        shared, _, _ = next(iter(dist.rendezvous("env://", rank, world)))
+        store = dist.PrefixStore(f"stylegan-attempt-{attempt}", shared)
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        dist.init_process_group(backend, store=store, rank=rank, world_size=world)
     # the first process may prepare data for hours; who hangs once training runs is the watchdog's business
     return Processes(rank, world, device, dist.new_group(backend="gloo", timeout=timedelta(hours=24)))

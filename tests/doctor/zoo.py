@@ -115,7 +115,7 @@ def unusable() -> Zoo:
         "cut.npy": (array[: len(array) // 2], cut),
         "cut-head.npy": (array[:40], cut),
         "zero-tail.jpg": (jpeg[: len(jpeg) // 3] + bytes(len(jpeg)), cut),
-        "zero-tail.png": (png[: len(png) // 3] + bytes(len(png)), cut),
+        "short-zero-tail.png": (png[: len(png) // 3] + bytes(50), cut),
         "bad-checksum.png": (flipped(png, 16, 4), bad),
         "bad-pixels.png": (flipped(png, len(png) // 2), bad),
         "bad-header.gif": (b"GIF89a" + bytes(5) + b";", bad),
@@ -155,14 +155,15 @@ def odd() -> Zoo:
     flat = Image.new("RGB", (64, 64), (250, 250, 249))
     nearly = np.full((64, 64, 3), 120, np.uint8)
     nearly[::2] = 121
-    clear = Image.fromarray(np.dstack([noise(64, 64, seed=7), np.zeros((64, 64), np.uint8)]))
-    some = Image.fromarray(np.dstack([noise(64, 64, seed=8), noise(64, 64, 1, seed=9)]))
-    palette = picture().convert("P")
+    clear = Image.fromarray(np.dstack([noise(64, 64, seed=57), np.zeros((64, 64), np.uint8)]))
+    some = Image.fromarray(np.dstack([noise(64, 64, seed=58), noise(64, 64, 1, seed=59)]))
+    holed = some.copy()
+    holed.putalpha(Image.fromarray(np.tri(64, dtype=np.uint8) * 255))
     turned = Image.Exif()
     turned[0x0112] = 6
     profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
     frames = [picture() for _ in range(3)]
-    deep = noise(64, 64, 1, seed=10).astype(np.uint16) * 257
+    deep = noise(64, 64, 1, seed=510).astype(np.uint16) * 257
     comment = PngImagePlugin.PngInfo()
     comment.add_text("Comment", "</title><script>alert(1)</script>")
     line = picture(64, 64, 1).point(lambda v: 255 * (v > 128)).convert("1")
@@ -176,7 +177,8 @@ def odd() -> Zoo:
         "avif-as.jpg": (file("AVIF"), {"mislabelled"}),
         "cut-png-as.jpg": (file()[:2000], {"mislabelled", "truncated"}),
         "no-end.png": (without_end(file()), {"no_end"}),
-        "grey-end.jpg": (half_grey(), {"grey_end"}),
+        "grey-end.jpg": (half_grey(), {"damaged"}),
+        "zero-tail.png": (png[: len(png) // 3] + bytes(len(png)), {"damaged"}),
         "flat.png": (encoded(flat), {"blank"}),
         "black.jpg": (encoded(Image.new("L", (64, 64)), "JPEG"), {"blank"}),
         "nearly-flat.png": (encoded(Image.fromarray(nearly)), {"blank"}),
@@ -189,8 +191,8 @@ def odd() -> Zoo:
         "tall.jpg": (file("JPEG", height=300, width=64), {"aspect"}),
         "transparent.png": (encoded(some), fine),
         "grey-alpha.png": (encoded(picture(64, 64, 2)), fine),
-        "palette.png": (encoded(palette), fine),
-        "palette-clear.gif": (encoded(palette, "GIF", transparency=3), fine),
+        "palette.png": (encoded(picture().convert("P")), fine),
+        "palette-clear.gif": (encoded(holed, "GIF"), fine),
         "turned.jpg": (encoded(picture(64, 80), "JPEG", exif=turned), fine),
         "animated.gif": (encoded(frames[0], "GIF", save_all=True, append_images=frames[1:]), fine),
         "animated.png": (encoded(picture(), "PNG", save_all=True, append_images=frames[1:]), fine),
@@ -198,14 +200,14 @@ def odd() -> Zoo:
         "cmyk.jpg": (encoded(picture().convert("CMYK"), "JPEG"), fine),
         "lab.tif": (encoded(picture().convert("LAB"), "TIFF"), fine),
         "deep.png": (encoded(Image.fromarray(deep)), fine),
-        "float.tif": (encoded(Image.fromarray(noise(64, 64, 1, seed=11) / np.float32(255)), "TIFF"), fine),
+        "float.tif": (encoded(Image.fromarray(noise(64, 64, 1, seed=511) / np.float32(255)), "TIFF"), fine),
         "bits.png": (encoded(line), fine),
         "profile.jpg": (file("JPEG", icc_profile=profile), fine),
         "bad-profile.jpg": (file("JPEG", icc_profile=b"nonsense" * 20), fine),
         "comment.png": (file(pnginfo=comment), fine),
-        "array.npy": (npy(noise(64, 64, seed=12)), fine),
-        "array-grey.npy": (npy(noise(64, 64, 1, seed=13)), fine),
-        "array-five.npy": (npy(noise(64, 64, 5, seed=14)), fine),
+        "array.npy": (npy(noise(64, 64, seed=512)), fine),
+        "array-grey.npy": (npy(noise(64, 64, 1, seed=513)), fine),
+        "array-five.npy": (npy(noise(64, 64, 5, seed=514)), fine),
         "trailing.jpg": (file("JPEG") + b"camera maker's appendix" * 9, fine),
         "trailing.png": (file() + bytes(500), fine),
         "CAPITALS.JPEG": (file("JPEG"), fine),

@@ -161,7 +161,7 @@ def test_a_stopped_process_is_named_in_time(tmp_path: Path) -> None:
         for number in re.findall(r"process 1 \(host \S+, process (\d+)\)", output):
             os.kill(int(number), signal.SIGKILL)
     assert "has not answered for 2 s" in log.read_text(), output
-    assert seconds < 2 + 0.5 + 3  # 3 s for the steps before it, on a busy machine
+    assert seconds < 2 + 0.5 + 8  # 8 s for the steps before it, on a busy machine
     loaded, complaints = checkpoint.latest(tmp_path / "run" / "checkpoints")
     assert loaded is not None
     assert not complaints

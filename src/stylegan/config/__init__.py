@@ -1,6 +1,7 @@
 """Configuration: the knobs (`schema`), the presets by name (`presets`), and overrides by dotted name."""
 
 from stylegan.config.schema import (
+    AugmentConfig,
     Config,
     DataConfig,
     DiscriminatorConfig,
@@ -11,6 +12,7 @@ from stylegan.config.schema import (
 )
 
 __all__ = [
+    "AugmentConfig",
     "Config",
     "DataConfig",
     "DiscriminatorConfig",

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from stylegan import lod as lods
 
 Nonlinearity = Literal["lrelu", "relu"]
+Transformation = Literal["flip", "rotate90", "translate", "brightness", "contrast", "saturation", "cutout"]
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
@@ -205,6 +206,24 @@ class LossConfig(Section):
     mixing: float = Field(0.9, ge=0, le=1, description="probability of style mixing per batch (Table 2)")
 
 
+class AugmentConfig(Section):
+    """Discriminator augmentation, for small data sets (ADA, DiffAugment); see `stylegan.training.augment`."""
+
+    policy: tuple[Transformation, ...] = Field(
+        (), description="transformations of what D is shown, as translate,cutout,brightness; none = no augmentation"
+    )
+    p: float = Field(0.0, ge=0, le=1, description="probability of each; where it adapts, what it starts from")
+    target: float | None = Field(
+        0.6, ge=-1, le=1, description="p follows mean sign(D(real)) towards this (ADA); null = p stays"
+    )
+    full_kimg: float = Field(500.0, gt=0, description="kimg in which p can move from 0 to 1")
+
+    @field_validator("policy", mode="before")
+    @classmethod
+    def _one_name(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else (() if value is None else value)
+
+
 class TrainingConfig(Section):
     """How the steps are carried out and what is kept."""
 
@@ -235,6 +254,7 @@ class Config(Section):
     discriminator: DiscriminatorConfig = DiscriminatorConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     loss: LossConfig = LossConfig()
+    augment: AugmentConfig = AugmentConfig()
     training: TrainingConfig = TrainingConfig()
 
     @model_validator(mode="after")

@@ -44,8 +44,8 @@ KINDS: dict[str, Kind] = {
     "blank": Kind(
         "warn", "Blank", "One colour all over, or wholly transparent.", "Remove it; it teaches nothing.", True,
     ),
-    "grey_end": Kind(
-        "warn", "Probably damaged", "The lower part is plain grey, as decoders fill in missing data.",
+    "damaged": Kind(
+        "warn", "Probably damaged", "It can be read, but part of the picture seems to be missing.",
         "Look at it, and fetch it again.",
     ),
     "tiny": Kind(

@@ -75,16 +75,23 @@ def _examine(item: Item, facts: Facts) -> bytes:
         return b""
     _header(image, data, facts, item.name)
     try:
-        image = normalised(image)
+        upright = normalised(image)
     except DecodeError as error:
         reason = str(error)
         cut = ends_early(data) or any(word in reason for word in ("truncated", "not enough image data"))
         kind = "truncated" if cut else "bomb" if "too large" in reason else "unreadable"
-        _fail(facts, kind, f"its end is missing ({reason})" if ends_early(data) else reason)
+        _fail(facts, kind, f"its end is missing, after {len(data):,} bytes" if cut else reason)
         return b""
     if ends_early(data):
-        facts.notes["no_end"] = "its end mark is missing, but all pixels are there"
-    return _pixels(image, facts)
+        zeros = len(data) - len(data.rstrip(b"\0"))
+        if zeros > 64:  # a decoder can make pixels out of zeros
+            facts.notes["damaged"] = f"ends in {zeros:,} zero bytes, as after an interrupted copy"
+        else:
+            facts.notes["no_end"] = "its end mark is missing, but all pixels are there"
+    if _orientation(image) != 1:  # asked only now, because asking makes Pillow read all of a PNG
+        facts.marks.append("rotated")
+    facts.width, facts.height = upright.size
+    return _pixels(upright, facts)
 
 
 def _unopened(data: bytes, facts: Facts, error: DecodeError) -> None:
@@ -106,11 +113,6 @@ def _unopened(data: bytes, facts: Facts, error: DecodeError) -> None:
 def _header(image: Image.Image, data: bytes, facts: Facts, name: str) -> None:
     facts.format, facts.mode, facts.bits = image.format or "", image.mode, bits_of(image, data)
     facts.width, facts.height = image.size
-    turn = _orientation(image)
-    if turn in (5, 6, 7, 8):
-        facts.width, facts.height = facts.height, facts.width
-    if turn != 1:
-        facts.marks.append("rotated")
     if image.format != "MPO" and getattr(image, "is_animated", False):
         facts.marks.append("animated")
     if image.mode in ("LA", "PA", "RGBA", "La", "RGBa") or "transparency" in image.info:
@@ -185,7 +187,7 @@ def _pixels(image: Image.Image, facts: Facts) -> bytes:
     if facts.format in ("JPEG", "MPO"):
         share = _grey_end(pixels)
         if share >= 0.1 and share < 1:
-            facts.notes["grey_end"] = f"the lowest {share:.0%} are plain grey, as when data is missing"
+            facts.notes["damaged"] = f"the lowest {share:.0%} are plain grey, as when data is missing"
     return _measure(image, planes, facts)
 
 

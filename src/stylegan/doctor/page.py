@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from html import escape
 from importlib.resources import files
@@ -16,6 +17,7 @@ from stylegan.doctor.pictures import Thumbnails, bars, histogram
 from stylegan.doctor.summary import MARKS, verdict
 
 SHOWN = 24  # thumbnails per kind of finding
+TABLED = 40  # rows per kind of finding without pictures
 LISTED = 500  # further names per kind
 GROUPS = 40  # groups of duplicates
 MEMBERS = 8  # images of a group
@@ -74,7 +76,7 @@ def _tiles(diagnosis: Diagnosis) -> str:
 
 def _recommendation(diagnosis: Diagnosis) -> str:
     found = diagnosis.recommendation
-    reasons = "".join(f"<li>{text(reason)}</li>" for reason in found.reasons)
+    reasons = "".join(f"<li>{_prose(reason)}</li>" for reason in found.reasons)
     if found.size is None:
         return f"<section><h2>Recommendation</h2><ul>{reasons}</ul></section>\n"
     h, w = found.size
@@ -99,19 +101,36 @@ def _findings(diagnosis: Diagnosis, thumbs: Thumbnails) -> str:
         about = KINDS[kind]
         rest = list(images.items())
         body = ""
-        if kind not in grouped:
+        if about.level == "bad":
+            body, rest = _table(diagnosis, rest[:TABLED]), rest[TABLED:]
+        elif kind not in grouped:
             body = _cards(diagnosis, thumbs, rest[:SHOWN])
             rest = rest[SHOWN:]
         parts.append(
             f'<article id="{kind}"><h3><span class="badge {about.level}">{BADGE[about.level]}</span> {about.title} '
-            f'<span class="count">{len(images):,}</span></h3><p>{about.meaning} '
-            f'<span class="dim">{about.remedy}</span></p>'
+            f'<span class="count">{len(images):,}</span></h3><p>{_prose(about.meaning)} '
+            f'<span class="dim">{_prose(about.remedy)}</span></p>'
             f"{body}{_listing(diagnosis, rest)}</article>\n"
         )
     if not parts:
         words = "Nothing was found that speaks against training on these images."
         return f"<section><h2>Findings</h2><p>{words}</p></section>\n"
     return f"<section><h2>Findings</h2>{''.join(parts)}</section>\n"
+
+
+def _prose(words: str) -> str:
+    """Words in which `...` is code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", text(words))
+
+
+def _table(diagnosis: Diagnosis, rows: list[tuple[int, str]]) -> str:
+    """Files without a picture: name, size, reason."""
+    lines = "".join(
+        f"<tr><th>{text(diagnosis.name(index))}</th><td>{diagnosis.facts[index].bytes:,} B</td>"
+        f"<td>{_prose(reason)}</td></tr>"
+        for index, reason in rows
+    )
+    return f'<table class="files">{lines}</table>'
 
 
 def _cards(diagnosis: Diagnosis, thumbs: Thumbnails, rows: list[tuple[int, str]]) -> str:
@@ -124,7 +143,9 @@ def _card(diagnosis: Diagnosis, thumbs: Thumbnails, index: int, note: str) -> st
     uri = "" if facts.problem else thumbs.uri(index)
     picture = f'<img src="{uri}" alt=""/>' if uri else '<div class="none">no picture</div>'
     note = f'<span class="dim">{text(note)}</span>' if note else ""
-    caption = f"<figcaption><b>{_short(name)}</b>{note}</figcaption>"
+    folder, _, base = name.rpartition("/")
+    place = f'<span class="dim">{_short(folder + "/")}</span>' if folder else ""
+    caption = f"<figcaption>{place}<b>{_short(base)}</b>{note}</figcaption>"
     return f'<figure class="card" title="{text(name)}">{picture}{caption}</figure>'
 
 
@@ -162,7 +183,8 @@ def _groups(diagnosis: Diagnosis, thumbs: Thumbnails) -> str:
             title_ = f"{len(group):,} {kind}{label}"
             rows.append(f'<div class="group{tone}"><p>{title_}</p><div class="cards">{cards}{more}</div></div>')
         more = f"<p>... and {len(groups) - GROUPS:,} more groups in report.json</p>" if len(groups) > GROUPS else ""
-        parts.append(f"<section><h2>{title}</h2><p>{len(groups):,} groups</p>{''.join(rows)}{more}</section>\n")
+        body = f'<p>{len(groups):,} groups</p><div class="groups">{"".join(rows)}</div>{more}'
+        parts.append(f"<section><h2>{title}</h2>{body}</section>\n")
     return "".join(parts)
 
 
@@ -176,8 +198,8 @@ def _labels(diagnosis: Diagnosis) -> str:
     labels = diagnosis.subject.labels
     if not (labels.origin or labels.problems or labels.hints):
         return ""
-    problems = "".join(f'<li><span class="badge warn">problem</span> {text(line)}</li>' for line in labels.problems)
-    hints = "".join(f"<li>{text(line)}</li>" for line in labels.hints)
+    problems = "".join(f'<li><span class="badge warn">problem</span> {_prose(line)}</li>' for line in labels.problems)
+    hints = "".join(f"<li>{_prose(line)}</li>" for line in labels.hints)
     origin = f"<p>{len(labels.names):,} classes, from {text(labels.origin)}.</p>" if labels.origin else ""
     counts = {printable(n): c for n, c in zip(labels.names, labels.counts, strict=False)}
     return f"<section><h2>Labels</h2>{origin}<ul>{problems}{hints}</ul>{bars(counts)}</section>\n"

@@ -5,7 +5,7 @@ data set; `parse_metrics("fid50k,pr50k3")` gives it its protocols.
 """
 
 from stylegan.metrics.during_training import TrainingMetrics, evaluate_during_training
-from stylegan.metrics.evaluate import Evaluation, Options, evaluate
+from stylegan.metrics.evaluation import Evaluation, Options, evaluate
 from stylegan.metrics.features import FeatureNetwork, open_features
 from stylegan.metrics.frechet import FeatureStatistics, feature_statistics, frechet_distance
 from stylegan.metrics.inception_score import inception_score

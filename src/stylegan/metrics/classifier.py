@@ -215,7 +215,8 @@ def open_classifier(path: Path, device: torch.device | str = "cpu", name: str | 
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["stylegan_classifier"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        network = Classifier(DiscriminatorConfig.model_validate(header["config"]))
+        with torch.random.fork_rng(devices=[]):
+            network = Classifier(DiscriminatorConfig.model_validate(header["config"]))
         network.load_state_dict(tensors)
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: not a classifier of this project ({str(error).splitlines()[0][:120]})") from None

@@ -8,7 +8,7 @@ from typing import Any
 
 from stylegan.data import Dataset
 from stylegan.distributed import Processes
-from stylegan.metrics.evaluate import Networks, Options, evaluate
+from stylegan.metrics.evaluation import Networks, Options, evaluate
 from stylegan.metrics.protocols import parse_metrics
 from stylegan.networks import Generator
 

@@ -118,7 +118,8 @@ def open_features(
     if spec == "pixels":
         network = Pixels(image[0], image[1:], device)
     elif spec in NETWORKS:
-        network = open_public(spec, device, weights or {})
+        with torch.random.fork_rng(devices=[]):  # initial weights are drawn before the real ones are read
+            network = open_public(spec, device, weights or {})
     elif Path(spec).suffix or Path(spec).exists():
         network = open_exported(Path(spec), image, device, trust_torchscript)
     else:

@@ -14,7 +14,7 @@ import torch
 from stylegan import __version__, images
 from stylegan.data import Dataset
 from stylegan.drawing import Sheet
-from stylegan.metrics.evaluate import Evaluation, Options
+from stylegan.metrics.evaluation import Evaluation, Options
 from stylegan.metrics.sampling import Fakes
 from stylegan.metrics.sampling import to_uint8 as levels_of
 from stylegan.networks import Generator

@@ -78,6 +78,7 @@ def _tensors(trainer: Trainer) -> Iterator[tuple[str, torch.Tensor]]:
         for name, parameter in network.named_parameters():
             yield from ((f"{part}.{name}.{key}", t) for key, t in adam.state.get(parameter, {}).items())
     yield "statistics", trainer.statistics
+    yield "augment_p", trainer.augment_p
 
 
 def restore(trainer: Trainer, state: State) -> None:
@@ -96,6 +97,7 @@ def restore(trainer: Trainer, state: State) -> None:
                     value = tensors[prefix + key]
                     adam.state[parameter][key] = value if key == "step" else value.to(parameter.device)
     trainer.statistics.copy_(tensors["statistics"])
+    trainer.augment_p = tensors["augment_p"].to(trainer.statistics.device)
     trainer.d_steps = state.counters["d_steps"]
 
 

@@ -20,6 +20,7 @@ from stylegan.networks import Discriminator, Generator
 from stylegan.ops.fade import fade_reals
 from stylegan.training import losses
 from stylegan.training.adam import Adam
+from stylegan.training.augment import adapted, augment, draw_augmentation
 from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, seed_of
 from stylegan.training.ema import ema_beta, update_ema
 from stylegan.training.memory import OutOfMemory, is_out_of_memory
@@ -57,6 +58,7 @@ class Trainer:
         self.d_steps = 0
         self._half_done = -1  # nimg of the step whose D half is done
         self.statistics = torch.zeros(len(STATISTICS), device=device)
+        self.augment_p = torch.tensor(config.augment.p, device=device)  # probability of each transformation
         self._set_precision()
 
     def _set_precision(self) -> None:
@@ -120,6 +122,7 @@ class Trainer:
         self._exchange(self.D, sums, mean_w)
         sums[STATISTICS.index("penalty_steps")] = float(penalised and self._has_penalty)
         self.statistics += sums
+        self._adapt_augmentation(sums, point.batch)
         self.adam_d.step()
         self.G.update_w_avg(mean_w)
         self.d_steps += 1
@@ -140,10 +143,11 @@ class Trainer:
                 labels = part.labels if paired else part.drawn_labels
                 fakes, w = self._fakes(latents, noise_seed, point, part, labels)
                 mean_w.add_(w.detach().sum(dim=0) / point.batch)
-                fake_scores = self.D(fakes, labels, lod)
+                fake_scores = self.D(self._augmented(fakes, "g", part, nimg, point.batch), labels, lod)
                 if paired:
+                    reals = self._reals(part, lod, nimg, point.batch)
                     with torch.no_grad():
-                        real_scores = self.D(self._reals(part, lod, nimg, point.batch), labels, lod)
+                        real_scores = self.D(self._augmented(reals, "reals", part, nimg, point.batch), labels, lod)
                     loss = losses.g_relativistic(fake_scores, real_scores)
                 elif config.kind == "logistic":
                     loss = losses.g_nonsaturating(fake_scores)
@@ -190,8 +194,8 @@ class Trainer:
         r1, r2 = penalised and config.r1_gamma > 0, penalised and config.r2_gamma > 0
         reals.requires_grad_(r1)
         fakes.requires_grad_(r2)
-        real_scores = self.D(reals, part.labels, lod)
-        fake_scores = self.D(fakes, part.labels, lod)
+        real_scores = self.D(self._augmented(reals, "reals", part, nimg, batch), part.labels, lod)
+        fake_scores = self.D(self._augmented(fakes, "fakes", part, nimg, batch), part.labels, lod)
         game = {
             "logistic": losses.d_logistic,
             "wgan-gp": losses.d_wgan,
@@ -210,11 +214,8 @@ class Trainer:
                 generator = torch.Generator().manual_seed(seed_of(self.config.training.seed, "gp", nimg))
                 t = torch.rand(batch, 1, 1, 1, generator=generator)[part.rows].to(reals.device)
                 between = losses.interpolate(reals.detach(), fakes.detach(), t).requires_grad_(True)
-                penalties.append(
-                    losses.wgan_penalty(
-                        self.D(between, part.labels, lod), between, config.wgan_lambda, config.wgan_target, lod
-                    )
-                )
+                scores = self.D(self._augmented(between, "fakes", part, nimg, batch), part.labels, lod)
+                penalties.append(losses.wgan_penalty(scores, between, config.wgan_lambda, config.wgan_target, lod))
         penalty = torch.stack(penalties).sum(dim=0)[:, None] if penalties else None
         return loss, penalty, real_scores, fake_scores
 
@@ -247,6 +248,22 @@ class Trainer:
             flip = (torch.rand(batch, generator=generator) >= 0.5)[part.rows].to(images.device)
             images = torch.where(flip[:, None, None, None], images.flip(3), images)
         return fade_reals(images, lod)
+
+    def _augmented(
+        self, images: torch.Tensor, purpose: str, part: MicroBatch, nimg: int, batch: int
+    ) -> torch.Tensor:
+        """What the discriminator is shown of images [n, C, h, w]: the same unless config.augment says otherwise."""
+        policy = self.config.augment.policy
+        if not policy:
+            return images
+        draws = draw_augmentation(policy, batch, seed_of(self.config.training.seed, "augment", purpose, nimg))
+        return augment(images, policy, draws[part.rows].to(images.device), self.augment_p)
+
+    def _adapt_augmentation(self, sums: torch.Tensor, batch: int) -> None:
+        config = self.config.augment
+        if config.policy and config.target is not None:
+            sign_real = sums[STATISTICS.index("sign_real")]
+            self.augment_p = adapted(self.augment_p, sign_real, config.target, batch, config.full_kimg)
 
     def _exchange(self, network: torch.nn.Module, *extra: torch.Tensor) -> None:
         """Sums gradients (and small extras) over the processes."""
