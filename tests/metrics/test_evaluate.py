@@ -315,7 +315,7 @@ def test_separability_of_what_the_latent_tells(dataset: Dataset, monkeypatch: py
     pictures, classes = small_pictures()
     two = Dataset.from_arrays(pictures[classes != 1], (classes[classes != 1] == 2).astype(int), ["dark", "bright"])
     everything = lambda logits, keep: np.arange(len(logits))  # noqa: E731  the confident half may be all bright
-    monkeypatch.setattr("stylegan.metrics.separability.most_confident", everything)
+    monkeypatch.setattr("stylegan.metrics.linear_separability.most_confident", everything)
     recipe = Recipe(kimg=1, batch=16, lr=0.003)
     found = evaluate(G, two, parse_metrics("ls600_w,ls600_z"), Options(batch=50, recipe=recipe))
     assert found is not None

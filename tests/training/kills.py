@@ -8,6 +8,7 @@ only. Prints what was survived; exits 1 if the result differs, or a file is corr
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import shutil
@@ -27,8 +28,8 @@ from tests.training.small import assert_same, go, outcome, small
 
 
 def config_of(kills: int) -> stylegan.Config:
-    """About two steps per kill, with a checkpoint and a report after each look at the schedule."""
-    images = 8 * max(kills, 10)
+    """About 15 steps per kill, with a checkpoint and a report every second step."""
+    images = 60 * kills
     return small(
         schedule={"total_kimg": images / 1000, "stable_kimg": images / 5000, "fade_kimg": images / 5000,
                   "tick_kimg": 0.008},
@@ -36,9 +37,9 @@ def config_of(kills: int) -> stylegan.Config:
     )  # fmt: skip
 
 
-def session(config: stylegan.Config, run: Path, limit: float, aimed: bool = False) -> str:
-    """One child that is killed after `limit` seconds; aimed: then as soon as it saves. How it ended."""
-    start = time.monotonic()
+def session(config: stylegan.Config, run: Path, limit: float, aim: str = "") -> str:
+    """One child that is killed after `limit` seconds; with an aim, when it next writes a temporary file there."""
+    start, before = time.monotonic(), leftovers(run)
     child = os.fork()
     if child == 0:
         code = 1
@@ -48,12 +49,11 @@ def session(config: stylegan.Config, run: Path, limit: float, aimed: bool = Fals
             print(f"child: {type(error).__name__}: {error}", flush=True)
         finally:
             os._exit(code)
-    checkpoints = run / "checkpoints"
-    while time.monotonic() - start < limit or (aimed and not saving(checkpoints) and time.monotonic() - start < 20):
+    while time.monotonic() - start < limit or (aim and not in_folder(aim, run, before)):
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             return "finished" if status == 0 else "failed"
-        time.sleep(0.0002 if aimed else 0.002)
+        time.sleep(0.0002 if aim else 0.002)
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return "killed"
@@ -62,11 +62,16 @@ def session(config: stylegan.Config, run: Path, limit: float, aimed: bool = Fals
 def leftovers(run: Path) -> set[tuple[Path, float]]:
     """Temporary files and folders, and when they were made."""
     paths = (*run.glob("checkpoints/.*"), *run.glob(".*.*"), *run.glob("[gs]*/.*"))
-    return {(path, path.stat().st_ctime) for path in paths}
+    found = set()
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):  # finished, or cleaned up, in the meantime
+            found.add((path, path.stat().st_ctime))
+    return found
 
 
-def saving(checkpoints: Path) -> bool:
-    return checkpoints.is_dir() and any(name.startswith(".") for name in os.listdir(checkpoints))
+def in_folder(aim: str, run: Path, before: set[tuple[Path, float]]) -> bool:
+    """Whether something is being written: aim is 'checkpoints', or 'other' for everything else."""
+    return any((path.parent.name == "checkpoints") == (aim == "checkpoints") for path, _ in leftovers(run) - before)
 
 
 def check_files(run: Path) -> None:
@@ -88,15 +93,15 @@ def main(kills: int, seed: int = 0) -> int:
     begin = time.monotonic()
     while True:
         more = counts["killed"] < kills
-        limit, aimed = (random.uniform(0.0, 0.7), random.random() < 0.4) if more else (600.0, False)
+        limit = random.uniform(0.0, 1.0) if more else 600.0
+        aim = random.choice(["", "", "checkpoints", "other"]) if more else ""
         before = leftovers(run)
-        ending = session(config, run, limit, aimed)
+        ending = session(config, run, limit, aim)
         counts[ending] += 1
         if ending == "failed":
             return 1
-        left = leftovers(run)
-        counts["while saving"] += any(path.parent.name == "checkpoints" for path, _ in left - before)
-        counts["while writing another file"] += any(path.parent.name != "checkpoints" for path, _ in left - before)
+        counts["while saving"] += in_folder("checkpoints", run, before)
+        counts["while writing another file"] += in_folder("other", run, before)
         check_files(run)
         if ending == "finished":
             break

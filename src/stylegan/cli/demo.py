@@ -80,7 +80,7 @@ def draw(model: Path, out: Path, device: str) -> list[tuple[Path, str]]:
 
     device = device.split(":")[0]
     sheets: list[tuple[str, list[str], Path, str]] = [
-        ("generate", ["--seeds", "0-99", "--psi", "0.7"], out / "samples", "100 digits, one class per column"),
+        ("generate", ["--seeds", "0-99", "--psi", "1"], out / "samples", "100 digits, one class per column"),
         ("truncation", ["--seeds", "0-9"], out / "truncation.png", "truncation sweep"),
         ("mix", ["--rows", "0,11,22,33", "--cols", "44-51"], out / "mixing.png", "style mixing"),
         ("interpolate", ["--seeds", "0-9", "--frames", "240"], out / "interpolation.mp4", "a walk through the digits"),

@@ -80,6 +80,8 @@ def _examine(item: Item, facts: Facts) -> bytes:
         reason = str(error)
         cut = ends_early(data) or any(word in reason for word in ("truncated", "not enough image data"))
         kind = "truncated" if cut else "bomb" if "too large" in reason else "unreadable"
+        if kind == "bomb":
+            reason = f"metadata that swells in memory, in a file of {len(data):,} bytes"
         _fail(facts, kind, f"its end is missing, after {len(data):,} bytes" if cut else reason)
         return b""
     if ends_early(data):
@@ -101,7 +103,7 @@ def _unopened(data: bytes, facts: Facts, error: DecodeError) -> None:
     if isinstance(cause, Image.DecompressionBombError):
         _fail(facts, "bomb", f"{error}, in a file of {len(data):,} bytes")
     elif "too large" in str(error).lower():
-        _fail(facts, "bomb", str(error))
+        _fail(facts, "bomb", f"metadata that swells in memory, in a file of {len(data):,} bytes")
     elif what:
         _fail(facts, "not_image", what)
     elif ends_early(data):
@@ -140,7 +142,13 @@ def _array(data: bytes | np.ndarray, facts: Facts) -> bytes:
     except DecodeError as error:
         reason = str(error)
         cut = any(word in reason for word in ("reshape", "Failed to read", "EOF", "expected 10 bytes"))
-        _fail(facts, "truncated" if cut else "unreadable", reason)
+        if "pickle" in reason:
+            reason = "holds Python objects, not pixels"
+        _fail(
+            facts,
+            "truncated" if cut else "unreadable",
+            f"its end is missing, after {len(data):,} bytes" if cut else reason,
+        )
         return b""
     channels, facts.height, facts.width = pixels.shape
     facts.mode = {1: "L", 3: "RGB", 4: "RGBA"}.get(channels, f"{channels} channels")

@@ -88,13 +88,15 @@ def histogram(
 ) -> str:
     """An SVG of the distribution, with the counts in tooltips. "" without values."""
     data = np.asarray(values, np.float64)
+    if log:
+        data = np.maximum(data, 1e-6)
     if not len(data):
         return ""
     low, high = float(data.min()), float(data.max())
     if mark is not None:
         low, high = min(low, mark), max(high, mark)
     if log:
-        low, high = max(low, 1e-6), max(high, low * 1.2)
+        high = max(high, low * 1.2)
         edges = np.exp(np.linspace(math.log(low), math.log(high), 31))
     else:
         edges = np.linspace(low, max(high, low + 1), 31)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import sys
@@ -132,7 +133,7 @@ def _statistics(path: Path) -> tuple[dict[str, Any], str, float | None, float]:
                 last = entry
             metrics = entry.get("metrics") or {}
             for name, value in metrics.items() if isinstance(metrics, dict) else ():
-                if not isinstance(value, int | float) or (metric and name != metric):
+                if not isinstance(value, int | float) or not math.isfinite(value) or (metric and name != metric):
                     continue
                 sign = -1 if HIGHER_IS_BETTER.match(name) else 1
                 if best is None or sign * value < sign * best:

@@ -8,8 +8,17 @@ from stylegan.metrics.during_training import TrainingMetrics, evaluate_during_tr
 from stylegan.metrics.evaluation import Evaluation, Options, evaluate
 from stylegan.metrics.features import FeatureNetwork, open_features
 from stylegan.metrics.frechet import FeatureStatistics, feature_statistics, frechet_distance
-from stylegan.metrics.inception_score import inception_score
+from stylegan.metrics.inception_scores import inception_score
 from stylegan.metrics.kernel import kid, mmd2_unbiased, polynomial_kernel
+from stylegan.metrics.linear_separability import (
+    conditional_entropy,
+    entropy,
+    joint_distribution,
+    linear_svm,
+    mutual_information,
+    separability,
+    separability_score,
+)
 from stylegan.metrics.manifold import (
     density_coverage,
     kth_neighbour_distances,
@@ -20,15 +29,6 @@ from stylegan.metrics.manifold import (
 )
 from stylegan.metrics.path_length import lerp, normalize, path_lengths, percentile_filter, ppl, slerp
 from stylegan.metrics.protocols import METRICS, Protocol, parse_metric, parse_metrics
-from stylegan.metrics.separability import (
-    conditional_entropy,
-    entropy,
-    joint_distribution,
-    linear_svm,
-    mutual_information,
-    separability,
-    separability_score,
-)
 
 __all__ = [
     "METRICS",

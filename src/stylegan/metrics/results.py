@@ -10,8 +10,9 @@ import torch
 
 from stylegan.errors import UserError
 from stylegan.metrics.frechet import FeatureStatistics, factor, frechet_distance
-from stylegan.metrics.inception_score import inception_score
+from stylegan.metrics.inception_scores import inception_score
 from stylegan.metrics.kernel import kid
+from stylegan.metrics.linear_separability import separability, separability_score
 from stylegan.metrics.manifold import (
     density_coverage,
     kth_neighbour_distances,
@@ -22,7 +23,6 @@ from stylegan.metrics.manifold import (
 from stylegan.metrics.passes import BLOCKS, HALVES, FakeFeatures, RealFeatures, half_rows
 from stylegan.metrics.path_length import path_lengths, percentile_filter
 from stylegan.metrics.protocols import METRICS, Protocol
-from stylegan.metrics.separability import separability, separability_score
 
 NEIGHBOUR_BASELINE = 5000  # training images whose distance to their nearest other one is taken (nn)
 

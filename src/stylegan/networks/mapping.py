@@ -44,7 +44,7 @@ class MappingNetwork(nn.Module):
         if z.ndim != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z {list(z.shape)}: this network takes [N, {self.config.z_dim}]")
         x = z.float()
-        one_hot = as_one_hot(labels, self.config.labels, len(z), like=z)
+        one_hot = as_one_hot(labels, self.config.labels, z.shape[0], like=z)
         if one_hot is not None:
             y = one_hot if self.label_embedding is None else one_hot @ self.label_embedding
             x = torch.cat([x, y], dim=1)  # N Z+Y

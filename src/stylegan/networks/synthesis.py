@@ -27,7 +27,7 @@ class ConstantInput(nn.Module):
 
     def forward(self, ws: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
         """ws [N, L, D] -> [N, C, h0, w0], the same for every sample."""
-        return self.constant.to(dtype).expand(len(ws), -1, -1, -1)
+        return self.constant.to(dtype).expand(ws.shape[0], -1, -1, -1)
 
 
 class DenseInput(nn.Module):
@@ -83,7 +83,7 @@ class SynthesisLayer(nn.Module):
                     x = blur2d(x, self.config.blur)
             else:
                 x = conv2d(x, weight, padding=1)
-        style = None if self.affine is None else self.affine(w).reshape(len(w), 2, -1)  # N 2 C
+        style = None if self.affine is None else self.affine(w).reshape(w.shape[0], 2, -1)  # N 2 C
         return style_epilogue(
             x,
             noise,
@@ -143,7 +143,7 @@ class SynthesisNetwork(nn.Module):
         if ws.ndim != 3 or ws.shape[1:] != (config.num_layers, config.w_dim):
             raise ValueError(f"ws {list(ws.shape)}: this network takes [N, {config.num_layers}, {config.w_dim}]")
         level, fade = lods.level_of(lod, config.top), lods.fade_of(lod)
-        noises = self._noises(noise, len(ws), lod, ws.device, generator)
+        noises = self._noises(noise, ws.shape[0], lod, ws.device, generator)
         if config.shared_noise:
             noises = [noises[i - i % 2] for i in range(len(noises))]
         x = self.input(ws, self.compute_dtype)

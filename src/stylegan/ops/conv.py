@@ -19,6 +19,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from stylegan.ops.switch import exporting
+
 Geometry = tuple[int, int]  # stride, padding (the same in both directions)
 
 
@@ -29,6 +31,8 @@ def conv2d(
     padding: int = 0,
 ) -> torch.Tensor:
     """Cross-correlation with zero padding: [N, Cin, H, W] x [Cout, Cin, k, k] -> [N, Cout, H', W']."""
+    if exporting():
+        return F.conv2d(x, w, stride=stride, padding=padding)
     return _Forward.apply(x, w, (stride, padding))
 
 
@@ -39,6 +43,8 @@ def conv_transpose2d(
     padding: int = 0,
 ) -> torch.Tensor:
     """Adjoint of `conv2d` with the same w: [N, Cout, H', W'] -> [N, Cin, (H'−1)·stride − 2·padding + k, ...]."""
+    if exporting():
+        return F.conv_transpose2d(y, w, stride=stride, padding=padding)
     n, _, h, width = y.shape
     k = w.shape[2]
     size = ((h - 1) * stride - 2 * padding + k, (width - 1) * stride - 2 * padding + k)

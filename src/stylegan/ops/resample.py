@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 
 from stylegan.ops.conv import conv2d, conv_transpose2d
-from stylegan.ops.switch import fast
+from stylegan.ops.switch import exporting, fast
 
 
 def upscale2d(x: torch.Tensor, factor: int = 2) -> torch.Tensor:
@@ -41,6 +41,8 @@ def blur2d(
     the same filter flipped with the same padding: exact for an odd number of taps, off by a pixel for an
     even one (no published configuration uses one).
     """
+    if exporting():  # without the cache of kernels, where a tensor of the trace would live on
+        return _filter(x, taps, _kernel.__wrapped__(taps, normalize, x.shape[1], x.dtype, x.device))
     return _Blur.apply(x, taps, normalize)
 
 
@@ -55,16 +57,19 @@ def _kernel(
     return k.to(device, dtype).expand(channels, 1, *k.shape).contiguous()  # C 1 k k
 
 
+def _filter(x: torch.Tensor, taps: tuple[float, ...], kernel: torch.Tensor) -> torch.Tensor:
+    n = len(taps)
+    if n % 2:
+        return F.conv2d(x, kernel, padding=n // 2, groups=x.shape[1])
+    before, after = (n - 1) // 2, n // 2
+    return F.conv2d(F.pad(x, (before, after, before, after)), kernel, groups=x.shape[1])
+
+
 class _Blur(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, taps: tuple[float, ...], normalize: bool) -> torch.Tensor:
         ctx.taps, ctx.normalize = taps, normalize
-        n = len(taps)
-        kernel = _kernel(taps, normalize, x.shape[1], x.dtype, x.device)
-        if n % 2:
-            return F.conv2d(x, kernel, padding=n // 2, groups=x.shape[1])
-        before, after = (n - 1) // 2, n // 2
-        return F.conv2d(F.pad(x, (before, after, before, after)), kernel, groups=x.shape[1])
+        return _filter(x, taps, _kernel(taps, normalize, x.shape[1], x.dtype, x.device))
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

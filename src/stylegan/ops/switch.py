@@ -44,6 +44,11 @@ def using_ops(mode: str) -> Iterator[None]:
         set_ops(before)
 
 
+def exporting() -> bool:
+    """Whether torch.export is tracing: then plain PyTorch operators take the place of the autograd Functions."""
+    return torch.compiler.is_exporting()
+
+
 def fast(x: torch.Tensor) -> bool:
     """Whether the fast form runs for this input."""
     mode = ops_mode()
