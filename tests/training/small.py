@@ -99,15 +99,27 @@ def assert_same(a: Outcome, b: Outcome) -> None:
     assert a.model == b.model
 
 
-def assert_close(a: Outcome, b: Outcome, tolerance: float = 1e-3) -> None:
-    """Equal up to the rounding of sums in another order, which training amplifies."""
+def assert_close(a: Outcome, b: Outcome) -> None:
+    """Equal up to the rounding of sums in another order, which training amplifies.
+
+    Most of all before G's first instance norm: the constant is flat at first, so that norm divides by next to nothing.
+    """
     assert a.tensors.keys() == b.tensors.keys()
+    for part in ("G.", "D.", "G_ema."):
+        ours, theirs = ([o.tensors[n] for n in a.tensors if n.startswith(part)] for o in (a, b))
+        difference = sum(float((x - y).square().sum()) for x, y in zip(ours, theirs, strict=True)) ** 0.5
+        size = sum(float(x.square().sum()) for x in ours) ** 0.5
+        assert difference < 1e-3 * size, part
     for name, tensor in a.tensors.items():
-        torch.testing.assert_close(
-            b.tensors[name], tensor, rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
-        )
+        if (
+            name.startswith(("G.", "D.", "G_ema."))
+            and "synthesis.input" not in name
+            and "synthesis.layers.0." not in name
+        ):
+            assert float((b.tensors[name] - tensor).norm()) <= 0.02 * float(tensor.norm()) + 1e-3, name
     assert a.counters == b.counters
     for ours, theirs in zip(a.stats, b.stats, strict=True):
         assert ours["schedule"] == theirs["schedule"]
         for key, value in ours["loss"].items():
-            assert abs(value - theirs["loss"][key]) <= 5e-3 * max(1.0, abs(value)), key
+            tolerance = 1e-4 if ours["tick"] == 1 else 0.02
+            assert abs(value - theirs["loss"][key]) <= tolerance * max(1.0, abs(value)), (ours["tick"], key)

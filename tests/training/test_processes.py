@@ -137,7 +137,7 @@ def test_killed_then_hung_then_finished(folder: Path, tmp_path: Path) -> None:
     assert_same(outcome(folder / "two"), outcome(tmp_path / "run"))
     named = re.search(r"error: process 1 \(host \S+, process \d+\) of 0-1 has not answered for 2 s", output)
     assert named, output
-    assert "together.py" in output.split("most recent call first")[1]  # where it hangs
+    assert "together.py" in output.split("process 1 hangs here:")[1]
     log = (tmp_path / "run" / "log.txt").read_text()
     assert log.count("resumed at") == 2
     assert "process 1 (host" in log
@@ -156,10 +156,10 @@ def test_a_stopped_process_is_named_in_time(tmp_path: Path) -> None:
             time.sleep(0.02)
         seconds = time.monotonic() - begin
     finally:
-        os.killpg(process.pid, signal.SIGKILL)
-        output = process.communicate()[0]
-        for number in re.findall(r"process 1 \(host \S+, process (\d+)\)", output):
-            os.kill(int(number), signal.SIGKILL)
+        for number in re.findall(r"process 1 \(host \S+, process (\d+)\)", log.read_text()):
+            os.kill(int(number), signal.SIGKILL)  # nobody else would: torchrun waits half a minute for it
+        process.terminate()
+        output = process.communicate(timeout=60)[0]
     assert "has not answered for 2 s" in log.read_text(), output
     assert seconds < 2 + 0.5 + 8  # 8 s for the steps before it, on a busy machine
     loaded, complaints = checkpoint.latest(tmp_path / "run" / "checkpoints")

@@ -191,7 +191,8 @@ def _rows(found: dict[str, Any]) -> list[tuple[str, str]]:
     if not found["gpus"] and not torch.get("mps_available"):
         rows.append(("GPU", "none"))
     kernels = found["kernels"]
-    rows.append(("kernels", kernels["active"] + (f" ({kernels['reason']})" if kernels["reason"] else "")))
+    forms = f"{kernels['training']} for training, {kernels['drawing']} for drawing (STYLEGAN_OPS={kernels['mode']})"
+    rows.append(("operators", forms + ("" if kernels["triton"] else "; no Triton")))
     rows.append(("packages", ", ".join(f"{n} {v}" for n, v in found["packages"].items() if n != "torch")))
     for part in found["optional"]:
         rows.append(

@@ -109,15 +109,25 @@ def _torch() -> dict[str, Any]:
 
 
 def _kernels(found: dict[str, Any]) -> dict[str, Any]:
-    """Which implementation of the operators runs here: the readable reference, or Triton where there is one."""
-    triton = importlib.util.find_spec("triton") is not None
-    if importlib.util.find_spec("stylegan.ops.triton") is None:
-        return {"active": "reference", "triton": triton, "reason": "this version has PyTorch operators only"}
-    if not found["gpus"]:
-        return {"active": "reference", "triton": triton, "reason": "no CUDA GPU"}
-    if not triton:
-        return {"active": "reference", "triton": False, "reason": "Triton is not installed"}
-    return {"active": "triton", "triton": True, "reason": ""}
+    """Which form of the operators runs here: `reference` or `fast`; and whether Triton is there to be used."""
+    triton = _version("triton")
+    if "error" in found["torch"]:
+        return {"mode": "none", "drawing": "none", "training": "none", "triton": triton}
+    from stylegan.ops.switch import ops_mode
+
+    try:
+        mode = ops_mode()
+    except ValueError as error:
+        return {"mode": str(error), "drawing": "none", "training": "none", "triton": triton}
+    drawing = ("fast" if found["gpus"] else "reference") if mode == "auto" else mode
+    return {"mode": mode, "drawing": drawing, "training": "fast" if mode == "auto" else mode, "triton": triton}
+
+
+def _version(package: str) -> str | None:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return None
 
 
 def _optional() -> list[dict[str, Any]]:

@@ -123,6 +123,10 @@ def _prose(words: str) -> str:
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", text(words))
 
 
+def _plural(count: int, word: str) -> str:
+    return f"{count:,} {word}{'s' * (count != 1)}"
+
+
 def _table(diagnosis: Diagnosis, rows: list[tuple[int, str]]) -> str:
     """Files without a picture: name, size, reason."""
     lines = "".join(
@@ -163,7 +167,8 @@ def _listing(diagnosis: Diagnosis, rows: list[tuple[int, str]]) -> str:
         for index, reason in rows[:LISTED]
     )
     more = f"<p>... and {len(rows) - LISTED:,} more in report.json</p>" if len(rows) > LISTED else ""
-    return f"<details><summary>{len(rows):,} files by name</summary><ul class='names'>{lines}</ul>{more}</details>"
+    summary = f"<summary>{_plural(len(rows), 'file')} by name</summary>"
+    return f"<details>{summary}<ul class='names'>{lines}</ul>{more}</details>"
 
 
 def _groups(diagnosis: Diagnosis, thumbs: Thumbnails) -> str:
@@ -183,7 +188,7 @@ def _groups(diagnosis: Diagnosis, thumbs: Thumbnails) -> str:
             title_ = f"{len(group):,} {kind}{label}"
             rows.append(f'<div class="group{tone}"><p>{title_}</p><div class="cards">{cards}{more}</div></div>')
         more = f"<p>... and {len(groups) - GROUPS:,} more groups in report.json</p>" if len(groups) > GROUPS else ""
-        body = f'<p>{len(groups):,} groups</p><div class="groups">{"".join(rows)}</div>{more}'
+        body = f'<p>{_plural(len(groups), "group")}</p><div class="groups">{"".join(rows)}</div>{more}'
         parts.append(f"<section><h2>{title}</h2>{body}</section>\n")
     return "".join(parts)
 
@@ -226,7 +231,7 @@ def _statistics(diagnosis: Diagnosis) -> str:
     marks = {name: stats[key] for key, name in MARKS.items() if stats[key]}
     if marks:
         tables.append(("Special", marks))
-    columns = "".join(f"<div><h4>{title}</h4>{bars(counts)}</div>" for title, counts in tables)
+    columns = "".join(f"<div><h4>{title}</h4>{bars(counts, total=len(usable))}</div>" for title, counts in tables)
     return (
         f'<section><h2>What the images are</h2><div class="charts">{"".join(charts)}</div>'
         f'<p class="dim">Dashed lines: the recommended size.</p><div class="tables">{columns}</div></section>\n'

@@ -96,7 +96,8 @@ def histogram(
     if mark is not None:
         low, high = min(low, mark), max(high, mark)
     if log:
-        high = max(high, low * 1.2)
+        if high < low * 1.2:
+            low, high = low / 1.1, high * 1.1
         edges = np.exp(np.linspace(math.log(low), math.log(high), 31))
     else:
         edges = np.linspace(low, max(high, low + 1), 31)
@@ -126,12 +127,12 @@ def histogram(
     )
 
 
-def bars(counts: dict[str, int], limit: int = 40) -> str:
-    """Horizontal bars as an HTML table: name, bar, count."""
+def bars(counts: dict[str, int], limit: int = 40, total: int = 0) -> str:
+    """Horizontal bars as an HTML table: name, bar, count, share of `total` (0 = of their sum)."""
     if not counts:
         return ""
     top = max(max(counts.values()), 1)
-    total = max(sum(counts.values()), 1)
+    total = total or max(sum(counts.values()), 1)
     rows = [
         f'<tr><th>{escape(name)}</th><td class="bar"><i style="width:{100 * count / top:.1f}%"></i></td>'
         f"<td>{count:,}</td><td>{count / total:.1%}</td></tr>"

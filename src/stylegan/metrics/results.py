@@ -65,7 +65,7 @@ def score(
     reals = {} if real is None else {"reals": real.count}
     if protocol.kind in ("fid", "fdd"):
         assert real is not None
-        values, halves = _frechet(protocol, real, fake)
+        values, halves = _frechet(protocol, real, fake, device)
     elif protocol.kind == "is":
         assert fake.probabilities is not None
         p = fake.probabilities[: protocol.samples]
@@ -78,13 +78,15 @@ def score(
     return entry(protocol, values, halves, **reals)
 
 
-def _frechet(protocol: Protocol, real: RealFeatures, fake: FakeFeatures) -> tuple[Values, Halves]:
+def _frechet(
+    protocol: Protocol, real: RealFeatures, fake: FakeFeatures, device: torch.device
+) -> tuple[Values, Halves]:
     assert real.mean is not None
     assert real.covariance is not None
     blocks = fake.blocks[protocol.samples]
     total = _joined(blocks, tuple(range(BLOCKS)))
-    value = frechet_distance(real.mean, real.covariance, total.mean, total.covariance)
-    root = factor(real.covariance)
+    root = factor(real.covariance, torch.device("cpu") if device.type == "mps" else device)
+    value = frechet_distance(real.mean, real.covariance, total.mean, total.covariance, root)
     halves: Halves = []
     for half in HALVES:
         pair = [_joined(blocks, half), _joined(blocks, _rest(half))]
@@ -94,13 +96,13 @@ def _frechet(protocol: Protocol, real: RealFeatures, fake: FakeFeatures) -> tupl
     return (value,), halves
 
 
-def _frechet_from_root(real: RealFeatures, root: np.ndarray, fake: FeatureStatistics) -> float:
+def _frechet_from_root(real: RealFeatures, root: torch.Tensor, fake: FeatureStatistics) -> float:
     """The Fréchet distance by eigenvalues of rootᵀ·sigma·root: faster, and good enough for a spread."""
     assert real.mean is not None
     assert real.covariance is not None
     sigma = fake.covariance
-    product = root.T @ sigma @ root
-    trace = np.sqrt(np.clip(np.linalg.eigvalsh((product + product.T) / 2), 0, None)).sum()
+    product = root.T @ torch.as_tensor(sigma, device=root.device) @ root
+    trace = torch.linalg.eigvalsh((product + product.T) / 2).clamp_min(0).sqrt().sum().item()
     distance = np.square(real.mean - fake.mean).sum() + np.trace(real.covariance) + np.trace(sigma) - 2 * trace
     return float(distance)
 
@@ -130,10 +132,14 @@ def _compared(
     protocol: Protocol, real: np.ndarray, fake: np.ndarray, batch: int, device: torch.device
 ) -> tuple[Values, Halves]:
     """kid, pr and dc; the latter two on the GPU where there is one, with one way of halving, as they are slow."""
-    if protocol.kind == "kid":
-        return (kid(real, fake),), _halves(fake, batch, lambda half: (kid(real, half, subsets=20),), least=2)
     where = torch.device("cpu") if device.type == "mps" else device
     there = torch.as_tensor(real, device=where)
+    if protocol.kind == "kid":
+
+        def kid_of(part: np.ndarray, subsets: int = 20) -> Values:
+            return (kid(there, torch.as_tensor(part, device=where), subsets),)
+
+        return kid_of(fake, 100), _halves(fake, batch, kid_of, least=2)
     k = protocol.k
     if min(len(real), len(fake)) <= k:
         raise UserError(f"{protocol.name}: needs more than {k} real and generated images")

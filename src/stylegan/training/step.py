@@ -249,9 +249,7 @@ class Trainer:
             images = torch.where(flip[:, None, None, None], images.flip(3), images)
         return fade_reals(images, lod)
 
-    def _augmented(
-        self, images: torch.Tensor, purpose: str, part: MicroBatch, nimg: int, batch: int
-    ) -> torch.Tensor:
+    def _augmented(self, images: torch.Tensor, purpose: str, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """What the discriminator is shown of images [n, C, h, w]: the same unless config.augment says otherwise."""
         policy = self.config.augment.policy
         if not policy:

@@ -72,7 +72,10 @@ class Watchdog:
         """Says who hangs, and ends this process: its main thread waits in an exchange that never ends."""
         rank, world = self.processes.rank, self.processes.world
         if rank in hung:
-            faulthandler.dump_traceback(file=sys.stderr)  # where it hangs
+            print(f"process {rank} hangs here:", file=sys.stderr)
+            faulthandler.dump_traceback(file=sys.stderr)
+            sys.stderr.flush()
+            time.sleep(3 * self.period)  # for another one to name it: torchrun ends all when one ends
         elif rank == min(set(range(world)) - set(hung)):
             names = " and ".join(f"{r} ({w})" for r, w in zip(hung, who, strict=True))
             self.say(
