@@ -20,7 +20,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from stylegan import __version__
+from stylegan import __version__, hub
 from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.errors import UserError
 from stylegan.networks import Discriminator, Generator
@@ -105,11 +105,12 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Snapshot:
-    """Opens a model file: `stylegan.load("model.safetensors").generator`.
+    """Opens a model file: `stylegan.load("model.safetensors").generator`, or one on the Hugging Face Hub,
+    `stylegan.load("hf://user/model")` (also `hf://user/model@revision`, `hf://user/model/file.safetensors`).
 
     UserError where the file is missing, damaged, or not one of this project's, saying which.
     """
-    path = Path(path)
+    path = hub.fetch(path) if hub.is_reference(path) else Path(path)
     header, tensors = read_snapshot(path)
     try:
         generator_config = GeneratorConfig.model_validate(header["generator"])

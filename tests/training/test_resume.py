@@ -20,6 +20,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "relativistic, whole-batch stddev": {
         "loss": {"kind": "relativistic", "r2_gamma": 1.0}, "discriminator": {"mbstd_group": 65536},
     },
+    "augmentation that adapts": {
+        "augment": {"policy": ["translate", "cutout"], "p": 0.3, "full_kimg": 0.2}, "labels": 0,
+    },
     "bf16, no growing": {"training": {"precision": "bf16"}, "schedule": {"grow": False}},
 }  # fmt: skip
 
@@ -41,6 +44,7 @@ def uninterrupted(variant: str) -> Outcome:
         ("accumulation and lazy R1", [0.016, 0.032, 0.096]),
         ("wgan-gp, rarely saved", [0.040]),
         ("relativistic, whole-batch stddev", [0.080]),
+        ("augmentation that adapts", [0.056]),
         ("bf16, no growing", [0.064]),
     ],
 )

@@ -26,6 +26,8 @@ VERBS = {
     "evaluate": "Measure a model: FID, KID, precision and recall, path length, and more.",
     "convert": "Convert an official pickle or another program's checkpoint to a model file.",
     "inspect": "Show what a model is: architecture, training, origin.",
+    "export": "Write a model as ONNX, as a torch.export program, or as a page for the browser.",
+    "push": "Publish a model with its card on the Hugging Face Hub.",
     "benchmark": "Measure speed, and what the device would allow.",
     "presets": "List the presets, or show one.",
 }

@@ -17,6 +17,7 @@ from stylegan.data.cache import open_or_prepare
 from stylegan.data.dataset import Dataset
 from stylegan.distributed import choose_device
 from stylegan.errors import UserError
+from stylegan.lod import nominal, split_size
 from stylegan.training.run import stored_config
 
 
@@ -37,6 +38,7 @@ def configure(
     resolution: str | None = None,
     labels: bool | None = None,
     device: str = "auto",
+    start_from: Path | None = None,
 ) -> Setup:
     """Resolves a preset, the data's facts and the user's changes, in that order. UserError for what does not fit.
 
@@ -55,6 +57,7 @@ def configure(
         )
     classes = dataset.num_classes if use_labels else 0
     changes = merge(changes, {"data": {"path": str(data.resolve()), "use_labels": use_labels}})
+    changes, origin = _from_source(start_from, changes, height, width)
     stored = stored_config(out)
     if stored is not None and stored.preset == preset_name:
         return Setup(_changed(stored, changes, resolution, labels, (height, width), classes), dataset)
@@ -62,8 +65,26 @@ def configure(
         facts = _facts(dataset, height, width, classes, torch_device)
         diff, choices = choose(facts, changes.get("schedule", {}).get("total_kimg"))
         config = complete(merge(diff, changes), "auto", (height, width), dataset.channels, classes)
-        return Setup(config, dataset, [_as_set(choice, changes) for choice in choices])
-    return Setup(preset(preset_name, (height, width), dataset.channels, classes, changes), dataset)
+        return Setup(config, dataset, [*[_as_set(choice, changes) for choice in choices], *origin])
+    return Setup(preset(preset_name, (height, width), dataset.channels, classes, changes), dataset, origin)
+
+
+def _from_source(start_from: Path | None, changes: Diff, height: int, width: int) -> tuple[Diff, list[Choice]]:
+    """The user's changes on top of what starting from other weights asks for, and what that was."""
+    if start_from is None:
+        return changes, []
+    from stylegan.training.transfer import read_source
+
+    source = read_source(start_from)
+    _, _, top = split_size(height, width)
+    first = min(max(source.resolution, 8), nominal(top))
+    diff = merge(source.architecture(), {"schedule": {"initial_resolution": first}})
+    diff = merge(diff, {"training": {"start_from": str(start_from.resolve())}})
+    reasons = [
+        Choice("networks", f"as in {start_from}", "so that its weights fit", ("generator.fmap_max",)),
+        Choice("first resolution", f"{first}x{first}", "what the weights have been trained to"),
+    ]
+    return merge(diff, changes), reasons
 
 
 def _as_set(choice: Choice, changes: Diff) -> Choice:

@@ -42,6 +42,8 @@ Examples:
 @click.option("--batch", type=int, help="One global batch for all resolutions.")
 @click.option("--gamma", type=float, help="Weight of the R1 penalty (loss.r1_gamma).")
 @click.option("--seed", type=int, help="Seed of everything (training.seed).")
+@click.option("--from", "start_from", type=click.Path(path_type=Path), help="Start from a model file or a run folder.")
+@click.option("--freeze-d", type=int, help="Keep the discriminator's first N blocks as they are (with --from).")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--stop-kimg", type=float, help="End this session, resumably, at so many kimg.")
 @click.option("--extend", is_flag=True, help="Let an existing run become longer (with a larger --kimg).")
@@ -62,7 +64,7 @@ def command(ctx: click.Context, data: str, out: str, preset_name: str, **options
     quiet = options["quiet"] or int(os.environ.get("RANK", "0")) > 0
     setup = configure(
         data=Path(data), out=Path(out), preset_name=preset_name, changes=diff, resolution=options["resolution"],
-        labels=options["labels"], device=options["device"],
+        labels=options["labels"], device=options["device"], start_from=options["start_from"],
     )  # fmt: skip
     if not quiet:
         print_choices(setup)
@@ -86,6 +88,7 @@ def _shortcuts(options: dict[str, Any]) -> Diff:
         "batch": lambda v: {"schedule": {"batch": v, "batch_by_resolution": {}}},
         "gamma": lambda v: {"loss": {"r1_gamma": v}},
         "seed": lambda v: {"training": {"seed": v}},
+        "freeze_d": lambda v: {"training": {"freeze_d": v}},
     }
     diff: Diff = {}
     for name, make in targets.items():

@@ -233,6 +233,8 @@ class TrainingConfig(Section):
         0, ge=0, description="most samples per process and pass, the rest by accumulation; 0 = no limit"
     )
     ema_kimg: float = Field(10.0, ge=0, description="half-life of the averaged generator in kimg")
+    start_from: str = Field("", description="model file or run folder whose weights this training starts from")
+    freeze_d: int = Field(0, ge=0, description="keep the discriminator's first blocks as they are (FreezeD)")
     adam_betas: tuple[float, float] = Field((0.0, 0.99), description="Adam's decay rates")
     adam_eps: float = Field(1e-8, gt=0, description="Adam's epsilon")
     grid: tuple[int, int] = Field((0, 0), description="rows and columns of the preview; 0,0 = by resolution")

@@ -7,6 +7,7 @@ traces TorchScript, is deprecated and fails here on shapes that depend on the ba
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import importlib
 import io
@@ -43,10 +44,7 @@ def facts_of(model: Snapshot, program: Program) -> dict[str, Any]:
     """What an exported file says about itself, as plain JSON values."""
     training, config = model.training, program.generator.config
     data = training.get("data") or {}
-    sha256 = None
-    if model.path is not None:
-        with open(model.path, "rb") as file:
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    sha256 = None if model.path is None else sha256_of(model.path)
     height, width = program.sizes[-1]
     return {
         "part": program.plan.part,
@@ -99,7 +97,8 @@ def export_pt2(model: Snapshot, path: Path, plan: Plan | None = None) -> Exporte
     """Writes a part of a model as a torch.export program, checked by reading it back. Errors as for ONNX.
 
     The file holds weights as plain arrays and the graph as JSON; sample inputs, the one thing torch would pickle,
-    are left out. Its `extra_files` entry `stylegan.json` says what it is.
+    are left out. Its `extra_files` entry `stylegan.json` says what it is. No AOT package is written: that holds
+    machine code for one kind of processor, and making it needs a C++ compiler.
     """
     program = Program(model.generator, plan or Plan())
     if program.plan.half:
@@ -118,6 +117,12 @@ def export_pt2(model: Snapshot, path: Path, plan: Plan | None = None) -> Exporte
     return Exported(path, facts, agreement)
 
 
+def sha256_of(path: Path) -> str:
+    """Of a file, in full."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def needed(*names: str) -> list[Any]:
     """Modules of the extra `export`; UserError that says what to install where one is missing."""
     try:
@@ -127,7 +132,10 @@ def needed(*names: str) -> list[Any]:
 
 
 def _to_onnx(program: Program, opset: int) -> Any:
-    names, levels = program.inputs, {}
+    traced = copy.copy(program)
+    if program.noise == "stored":  # PyTorch's exporter would multiply it out to all channels; see _tidy
+        traced.noise = "inputs"
+    names, levels = traced.inputs, {}
     for name in ("torch.onnx", "onnxscript", "onnx_ir"):  # they report their progress as warnings
         levels[name] = logging.getLogger(name).level
         logging.getLogger(name).setLevel(logging.ERROR)
@@ -135,7 +143,7 @@ def _to_onnx(program: Program, opset: int) -> Any:
         with torch.no_grad(), warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
             warnings.simplefilter("ignore")
             made = torch.onnx.export(
-                trace(program),
+                trace(traced),
                 dynamo=True,
                 input_names=names,
                 output_names=[program.output],
@@ -154,13 +162,21 @@ def _to_onnx(program: Program, opset: int) -> Any:
 
 
 def _tidy(proto: Any, program: Program, facts: dict[str, Any], onnx: Any) -> None:
-    """Names the batch, takes out paths of this machine, stores half weights as such, and says what it is."""
+    """Names the batch, makes stored noise a constant, takes out paths of this machine,
+    stores half weights as such, and says what it is."""
     graph = proto.graph
     for value in (*graph.input, *graph.output):
         dims = value.type.tensor_type.shape.dim
         if len(dims):
             dims[0].dim_param = "batch"
     del graph.value_info[:]
+    if program.noise == "stored":
+        inputs = [value for value in graph.input if not value.name.startswith("noise")]
+        del graph.input[:]
+        graph.input.extend(inputs)
+        for i in range(len(program.sizes)):
+            values = program.generator.synthesis.get_buffer(f"noise{i}").numpy()
+            graph.initializer.append(onnx.numpy_helper.from_array(values, f"noise{i}"))
     for node in graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 import signal
-import subprocess
 import time
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +20,13 @@ from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.ops.switch import ops_mode, using_ops
 from stylegan.snapshot import save_snapshot
-from stylegan.training import checkpoint, memory, preview, schedule
+from stylegan.training import checkpoint, memory, preview, schedule, transfer
 from stylegan.training.batches import Batches, check_schedule
 from stylegan.training.checkpoint import Progress
 from stylegan.training.eta import Eta, human_time
 from stylegan.training.faults import FiniteCheck
 from stylegan.training.report import Report, averages, memory_gb
-from stylegan.training.run import RunFolder
+from stylegan.training.run import RunFolder, git_revision
 from stylegan.training.signals import Signals
 from stylegan.training.step import Trainer
 from stylegan.training.watchdog import Watchdog
@@ -153,6 +151,7 @@ class _Session:
         if loaded is not None:
             checkpoint.restore(self.trainer, loaded)
             self.progress = loaded.progress
+        origin = [] if loaded is not None else transfer.begin(self.trainer, run)
         total = config.schedule.total_kimg * 1000
         if self.progress.nimg < total:
             self.progress.finished = False  # the schedule was extended
@@ -166,6 +165,8 @@ class _Session:
         self.report = Report(run, processes.first, int(total), self.progress.log_bytes, self.progress.nimg, quiet)
         for complaint in complaints:
             self.report.say(f"warning: {complaint}")
+        for sentence in origin:
+            self.report.say(sentence)
         self._mark = (self.progress.nimg, time.monotonic())  # where and when the rate was last measured
 
     def run(self) -> Result:
@@ -314,7 +315,7 @@ class _Session:
             "schedule": {"lod": point.lod, "resolution": point.resolution, "batch": point.batch, "lr": point.g_lr,
                          "phase": point.phase},
             "time": {"seconds": round(progress.seconds, 3), "images_per_second": 1 / rate, "memory_gb": memory,
-                     "seconds_left": left},
+                     "seconds_left": left, "saving_seconds": round(self.writer.blocked, 3)},
         }  # fmt: skip
         if self.processes.first:
             try:
@@ -365,7 +366,8 @@ class _Session:
             },
             "class_names": data.class_names if self.config.generator.labels else None,
             "attribution": data.attribution,
-            "revision": _git_revision(),
+            "lineage": transfer.lineage(self.path),
+            "revision": git_revision(),
             "library": __version__,
         }  # fmt: skip
 
@@ -386,15 +388,3 @@ class _Session:
                 f"finished: {self.progress.nimg / 1000:.1f} kimg in {human_time(self.progress.seconds)}. "
                 f"Model: {self.path / 'model.safetensors'}" + (f"  Time-lapse: {clip}" if clip else "")
             )
-
-
-@lru_cache(maxsize=1)
-def _git_revision() -> str:
-    """The revision of the working directory's project, '' where there is none."""
-    try:
-        answer = subprocess.run(
-            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return answer.stdout.strip() if answer.returncode == 0 else ""

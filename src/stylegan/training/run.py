@@ -7,6 +7,8 @@ model.safetensors (the averaged generator as of the last report), timelapse.mp4 
 from __future__ import annotations
 
 import json
+import subprocess
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +28,7 @@ _HOUSEKEEPING = {
     "training.keep_every_kimg",
     "training.hang_seconds",
     "training.micro_batch",
+    "training.start_from",
 }
 
 
@@ -102,3 +105,15 @@ def stored_config(path: str | Path) -> Config | None:
         return Config.model_validate(json.loads(file.read_text()))
     except (OSError, ValueError) as error:
         raise UserError(f"{file}: not a configuration of this version ({error}); choose another --out") from None
+
+
+@lru_cache(maxsize=1)
+def git_revision() -> str:
+    """The revision of the working directory's project, '' where there is none."""
+    try:
+        answer = subprocess.run(
+            ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"], capture_output=True, text=True, timeout=5
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return answer.stdout.strip() if answer.returncode == 0 else ""

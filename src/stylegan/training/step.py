@@ -97,6 +97,7 @@ class Trainer:
         penalised = self.d_steps % config.penalty_interval == 0
         self.G.requires_grad_(False)
         self.D.requires_grad_(True)
+        freeze_first_blocks(self.D, self.config.training.freeze_d)
         self.adam_d.zero_grad(set_to_none=True)
         latents, noise_seed = self._draw("d", point, nimg)
         sums = torch.zeros_like(self.statistics)
@@ -267,6 +268,14 @@ class Trainer:
         """Sums gradients (and small extras) over the processes."""
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         self.processes.sum_([*gradients, *extra])
+
+
+def freeze_first_blocks(d: Discriminator, blocks: int) -> None:
+    """FreezeD (Mo et al. 2020, 2002.10964): from_rgb and the blocks nearest the full image stay as they are."""
+    if blocks > 0:
+        d.from_rgb.requires_grad_(False)
+        for block in list(d.blocks)[::-1][:blocks]:
+            block.requires_grad_(False)
 
 
 def _statistics(batch: int, **values: torch.Tensor | None) -> torch.Tensor:

@@ -1,0 +1,195 @@
+"""Transfer learning: a new training that starts from the weights of another (`stylegan train --from`).
+
+Weights go by name and shape. Levels are counted from the lowest resolution, so networks of another size share
+their lower levels: blocks above are dropped, or start fresh and are grown. Everything is accounted for: each
+tensor of both sides is taken, dropped, or starts fresh, and the report says which.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from stylegan import lod as lods
+from stylegan.config import Config, DiscriminatorConfig, GeneratorConfig
+from stylegan.config.presets import Diff
+from stylegan.errors import UserError
+from stylegan.snapshot import load, write_atomically
+from stylegan.training import checkpoint
+from stylegan.training.run import stored_config
+from stylegan.training.step import Trainer
+
+State = Mapping[str, torch.Tensor]
+ORIGIN = "origin.json"  # in a run folder
+
+
+@dataclass
+class Source:
+    """Weights to start from. `raw` is the generator the optimizer moved; D is absent in plain model files."""
+
+    path: Path
+    sha256: str  # of the file the weights came from
+    generator: GeneratorConfig
+    discriminator: DiscriminatorConfig | None
+    lod: float
+    averaged: State
+    raw: State
+    d: State | None
+    lineage: list[Any] = field(default_factory=list)
+
+    @property
+    def resolution(self) -> int:
+        """Nominal side of the highest level these weights have been trained to."""
+        return lods.nominal(lods.level_of(self.lod, self.generator.top))
+
+    def architecture(self) -> Diff:
+        """The networks' settings, less what the new data decides (size, channels, classes)."""
+        decided = {"resolution", "base", "channels", "labels"}
+        diff: Diff = {"generator": self.generator.model_dump(exclude=decided)}
+        if self.generator.mapping_layers == 0:
+            diff["generator"].pop("w_dim")  # follows from z and the labels
+        shared = {name: value for name, value in diff["generator"].items() if name in DiscriminatorConfig.model_fields}
+        own = self.discriminator.model_dump(exclude=decided) if self.discriminator is not None else shared
+        diff["discriminator"] = own
+        return diff
+
+
+@dataclass
+class Transferred:
+    """What became of every part, in words: 'synthesis 8x8' and the like."""
+
+    taken: list[str]
+    dropped: list[str]
+    fresh: list[str]
+
+    def sentences(self) -> list[str]:
+        """For the terminal and the log."""
+        return [
+            f"{what}: {', '.join(parts) if parts else 'nothing'}"
+            for what, parts in (("taken", self.taken), ("dropped", self.dropped), ("starts fresh", self.fresh))
+        ]
+
+
+def read_source(path: str | Path) -> Source:
+    """A model file, or a run folder, whose newest checkpoint also has the discriminator. UserError otherwise."""
+    path = Path(path)
+    if path.is_dir():
+        return _read_run(path)
+    snapshot = load(path)
+    g, raw, d = snapshot.generator, snapshot.generator_raw, snapshot.discriminator
+    return Source(
+        path=path,
+        sha256=_sha256(path),
+        generator=g.config,
+        discriminator=None if d is None else d.config,
+        lod=g.lod,
+        averaged=g.state_dict(),
+        raw=(raw or g).state_dict(),
+        d=None if d is None else d.state_dict(),
+        lineage=list(snapshot.training.get("lineage") or []),
+    )
+
+
+def _read_run(path: Path) -> Source:
+    config = stored_config(path)
+    loaded, _ = checkpoint.latest(path / "checkpoints")
+    if config is None or loaded is None:
+        raise UserError(f"{path}: has no run with a checkpoint; name a run folder of `stylegan train` or a model file")
+
+    def part(prefix: str) -> dict[str, torch.Tensor]:
+        return {name.removeprefix(prefix): t for name, t in loaded.tensors.items() if name.startswith(prefix)}
+
+    return Source(
+        path=path,
+        sha256=_sha256(loaded.path / "tensors.safetensors"),
+        generator=config.generator,
+        discriminator=config.discriminator,
+        lod=max(loaded.progress.lod, 0.0),
+        averaged=part("G_ema."),
+        raw=part("G."),
+        d=part("D."),
+    )
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def start_from(trainer: Trainer, source: Source) -> Transferred:
+    """Puts the source's weights into a fresh trainer; UserError where not a single layer fits."""
+    g = _fill(trainer.G, source.raw)
+    _fill(trainer.G_ema, source.averaged)
+    d = _fill(trainer.D, source.d) if source.d is not None else ([], [], list(trainer.D.state_dict()))
+    if not any(name.startswith("synthesis.layers") for name in g[0]):
+        raise UserError(f"{source.path}: none of its layers fits the new networks; check the settings of both")
+    config = trainer.config
+    return Transferred(*(_words(config, g[i], d[i], source) for i in range(3)))
+
+
+def begin(trainer: Trainer, run: Path) -> list[str]:
+    """Starts a new run from `training.start_from`, if it says so; notes it in RUN/origin.json; what to tell."""
+    wanted = trainer.config.training.start_from
+    if not wanted:
+        return []
+    source = read_source(wanted)
+    told = start_from(trainer, source)
+    if trainer.processes.first:
+        entry = {"from": str(source.path), "sha256": source.sha256, "lod": source.lod} | vars(told)
+        write_atomically(run / ORIGIN, json.dumps([*source.lineage, entry], indent=1).encode())
+    return [f"starting from {source.path}, trained to {source.resolution}", *told.sentences()]
+
+
+def lineage(run: Path) -> list[Any]:
+    """Where the weights of a run came from, oldest first; [] for a run that started from nothing."""
+    file = run / ORIGIN
+    return list(json.loads(file.read_text())) if file.exists() else []
+
+
+def _fill(network: nn.Module, source: State) -> tuple[list[str], list[str], list[str]]:
+    """Copies what fits by name and shape: (taken, dropped, fresh) names."""
+    own = network.state_dict()
+    taken = [name for name in own if name in source and source[name].shape == own[name].shape]
+    fresh = [name for name in own if name not in taken]
+    dropped = [name for name in source if name not in taken]
+    network.load_state_dict({**own, **{name: source[name] for name in taken}})
+    return taken, dropped, fresh
+
+
+def _words(config: Config, g: list[str], d: list[str], source: Source) -> list[str]:
+    """Names of parameters -> parts of the networks, each once, in order."""
+    top = max(config.generator.top, source.generator.top)
+    shape = config.generator if config.generator.top == top else source.generator
+    parts = [_part("G", name, shape) for name in g] + [_part("D", name, shape) for name in d]
+    return list(dict.fromkeys(parts))
+
+
+def _part(network: str, name: str, shape: GeneratorConfig) -> str:
+    pieces = name.split(".")
+
+    def size(level: int) -> str:
+        h, w = shape.size(level)
+        return f"{w}x{h}"
+
+    if network == "G":
+        if pieces[0] == "mapping":
+            return "label embedding" if pieces[1] == "label_embedding" else f"mapping layer {pieces[2]}"
+        if pieces[0] == "w_avg":
+            return "mean of w"
+        if pieces[1] == "layers":
+            return f"synthesis {size(int(pieces[2]) // 2)}"
+        if pieces[1] == "to_rgb":
+            return f"to_rgb {size(int(pieces[2]))}"
+        return "input" if pieces[1] == "input" else f"stored noise {size(int(pieces[1].removeprefix('noise')) // 2)}"
+    if pieces[0] == "from_rgb":
+        return f"from_rgb {size(int(pieces[1]))}"
+    if pieces[0] == "blocks":
+        return f"discriminator {size(int(pieces[1]) + 1)}"
+    return "discriminator output" if pieces[1] == "dense1" else "discriminator head"
