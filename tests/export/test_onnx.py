@@ -122,7 +122,7 @@ def test_pt2(small: Snapshot, tmp_path: Path) -> None:
 
 
 OTHERS = {
-    "A": {"styles": False, "noise": False, "constant_input": False, "instance_norm": False, "pixel_norm": True},
+    "A": {"styles": False, "truncation_psi": None, "noise": False, "constant_input": False, "instance_norm": False, "pixel_norm": True},
     "rosinality": {"norm_eps": 1e-5, "bias_before_blur": True, "shared_noise": True},
     "oblong, grey, no truncation": {"channels": 1, "truncation_psi": None, "blur": None, "nonlinearity": "relu"},
 }

@@ -11,6 +11,7 @@ import click
 
 from stylegan.config.overrides import help_lines, parse_overrides
 from stylegan.config.presets import Diff, merge
+from stylegan.errors import UserError
 
 
 class TrainCommand(click.Command):
@@ -44,6 +45,8 @@ Examples:
 @click.option("--seed", type=int, help="Seed of everything (training.seed).")
 @click.option("--from", "start_from", type=click.Path(path_type=Path), help="Start from a model file or a run folder.")
 @click.option("--freeze-d", type=int, help="Keep the discriminator's first N blocks as they are (with --from).")
+@click.option("--metrics", help="Measure while training, as fid2k,kid2k; the best model is kept.")
+@click.option("--every", help="How often, as 200kimg.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--stop-kimg", type=float, help="End this session, resumably, at so many kimg.")
 @click.option("--extend", is_flag=True, help="Let an existing run become longer (with a larger --kimg).")
@@ -88,6 +91,8 @@ def _shortcuts(options: dict[str, Any]) -> Diff:
         "batch": lambda v: {"schedule": {"batch": v, "batch_by_resolution": {}}},
         "gamma": lambda v: {"loss": {"r1_gamma": v}},
         "seed": lambda v: {"training": {"seed": v}},
+        "metrics": lambda v: {"training": {"metrics": v}},
+        "every": lambda v: {"training": {"metrics_every_kimg": _kimg(v)}},
         "freeze_d": lambda v: {"training": {"freeze_d": v}},
     }
     diff: Diff = {}
@@ -95,3 +100,11 @@ def _shortcuts(options: dict[str, Any]) -> Diff:
         if options[name] is not None:
             diff = merge(diff, make(options[name]))
     return diff
+
+
+def _kimg(text: str) -> float:
+    """'200kimg' or '200' -> 200.0."""
+    try:
+        return float(text.lower().removesuffix("kimg"))
+    except ValueError:
+        raise UserError(f"--every {text}: write a number of kimg, such as 200kimg") from None

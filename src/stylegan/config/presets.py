@@ -90,7 +90,7 @@ PRESETS: dict[str, tuple[str, Diff]] = {
             "discriminator": {"fmap_base": 256, "fmap_max": 48},
             "schedule": {"total_kimg": 84, "stable_kimg": 14, "fade_kimg": 4, "batch": 32, "batch_by_resolution": {},
                          "tick_kimg": 2, "tick_kimg_by_resolution": {}, "lr": 0.003, "lr_by_resolution": {}},
-            "loss": {"r1_gamma": 2.0},
+            "loss": {"r1_gamma": 5.0},
             "training": {"ema_kimg": 0.5},
         },
     ),

@@ -27,6 +27,7 @@ from stylegan.training.eta import Eta, human_time
 from stylegan.training.faults import FiniteCheck
 from stylegan.training.report import Report, averages, memory_gb
 from stylegan.training.run import RunFolder, git_revision
+from stylegan.training.scoring import Scoring
 from stylegan.training.signals import Signals
 from stylegan.training.step import Trainer
 from stylegan.training.watchdog import Watchdog
@@ -160,6 +161,7 @@ class _Session:
         self.finite = FiniteCheck(self.trainer, run / "checkpoints")
         self.fault = ""  # why the first process could not write its files
         self.eta = Eta(config)
+        self.scoring = Scoring(config, self.trainer.G_ema, run, processes)
         self.signals = Signals(patient=processes.world > 1)
         self.preview = preview.Preview(config, processes.device)
         self.report = Report(run, processes.first, int(total), self.progress.log_bytes, self.progress.nimg, quiet)
@@ -198,6 +200,10 @@ class _Session:
             self.writer.wait()
             self.report.close()
         return Result(self.path, progress.nimg / 1000, not stopped, stopped)
+
+    @property
+    def _done(self) -> bool:
+        return self.progress.nimg >= self.config.schedule.total_kimg * 1000
 
     def _watchdog(self) -> Watchdog:
         return Watchdog(self.processes, self.config.training.hang_seconds, self.report.shout)
@@ -253,8 +259,7 @@ class _Session:
     def _after(self, point: schedule.Point) -> str:
         """Progress bar, tick, checkpoint, and whether this session ends here (why, or '')."""
         progress, config = self.progress, self.config
-        done = progress.nimg >= config.schedule.total_kimg * 1000
-        now = time.monotonic()
+        done, now = self._done, time.monotonic()
         images, seconds = progress.nimg - self._mark[0], now - self._mark[1]
         tick = done or progress.nimg >= progress.tick_start + point.tick_kimg * 1000
         h, w = config.generator.size(point.level)
@@ -302,11 +307,9 @@ class _Session:
     def _tick(self, point: schedule.Point, where: str) -> None:
         config, progress = self.config, self.progress
         progress.tick += 1
-        rate = self.eta.measured[point.level]
-        left = self.eta.remaining(progress.nimg)
+        rate, left = self.eta.measured[point.level], self.eta.remaining(progress.nimg)
         self.finite.settle()
-        means = averages(self.trainer.statistics)
-        memory = memory_gb(self.processes.device)
+        means, memory = averages(self.trainer.statistics), memory_gb(self.processes.device)
         entry: dict[str, Any] = {
             "tick": progress.tick,
             "nimg": progress.nimg,
@@ -317,6 +320,8 @@ class _Session:
             "time": {"seconds": round(progress.seconds, 3), "images_per_second": 1 / rate, "memory_gb": memory,
                      "seconds_left": left, "saving_seconds": round(self.writer.blocked, 3)},
         }  # fmt: skip
+        if self.scoring.due(progress.tick_start, progress.nimg, self._done):
+            entry["metrics"] = self.scoring.measure(self.trainer.G_ema, self.dataset, point.lod)
         if self.processes.first:
             try:
                 self._tick_files(point, entry)
@@ -331,7 +336,7 @@ class _Session:
         )
         self.trainer.statistics.zero_()
         progress.tick_start = progress.nimg
-        if progress.tick % config.training.checkpoint_ticks == 0 and progress.nimg < config.schedule.total_kimg * 1000:
+        if progress.tick % config.training.checkpoint_ticks == 0 and not self._done:
             self._checkpoint()
         self._mark = (progress.nimg, time.monotonic())  # the report itself is not training
 
@@ -341,6 +346,11 @@ class _Session:
         imaging.write_png(preview.grid_path(self.path, self.progress.nimg), grid)
         self.report.tick(entry, grid)
         self._model_files(point)
+        if "metrics" in entry:
+            values = entry["metrics"]
+            best = self.scoring.keep_if_best(values, self.trainer.G_ema, self.config, self._facts())
+            text = "  ".join(f"{name} {value:.3f}" for name, value in values.items())
+            self.report.say(f"{text}{'  (best so far: best.safetensors)' if best else ''}")
 
     def _model_files(self, point: schedule.Point) -> None:
         """model.safetensors at every report, and numbered snapshots now and then."""

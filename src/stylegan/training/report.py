@@ -103,8 +103,8 @@ class Report:
             os.fsync(file.fileno())
         board = self._tensorboard()
         step = entry["nimg"]
-        for group in ("loss", "schedule", "time"):
-            for name, value in entry[group].items():
+        for group in ("loss", "schedule", "metrics", "time"):
+            for name, value in entry.get(group, {}).items():
                 if value is not None:
                     board.add_scalar(f"{group}/{name}", value, step)
         if grid is not None:
