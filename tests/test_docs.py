@@ -228,8 +228,12 @@ def anchors(path: Path) -> set[str]:
 
 @pytest.mark.parametrize("path", DOCS, ids=name_of)
 def test_code_that_is_named_exists(path: Path) -> None:
-    """`networks/mapping.py::MappingNetwork.w`, relative to src/stylegan."""
-    references = set(re.findall(r"`([\w/]+)\.py::([\w.]+)`", path.read_text(encoding="utf-8")))
+    """`networks/mapping.py::MappingNetwork.w`, relative to src/stylegan; tests are named by file and beginning."""
+    text = path.read_text(encoding="utf-8")
+    for module, name in re.findall(r"`(test_\w+)\.py::(\w+)", text):
+        (file,) = (ROOT / "tests").rglob(f"{module}.py")
+        assert f"def {name}" in file.read_text(encoding="utf-8"), f"{module}.py has no test {name}..."
+    references = {ref for ref in re.findall(r"`([\w/]+)\.py::([\w.]+)`", text) if not ref[0].startswith("test_")}
     if path.name in ("paper-to-code.md", "walkthrough.md"):
         assert len(references) > 20
     for module, name in references:

@@ -53,10 +53,10 @@ class Browser:
         """Runs the body of an async function with `args` and returns what it returns."""
         wrapped = (
             "const args = [...arguments], done = args.pop();"
-            f"(async () => {{ {text} }})().then(done, (error) => done({{failed: String(error)}}));"
+            f"(async () => {{ {text} }})().then(done, (error) => done({{thrown: String(error)}}));"
         )
         found = self._call("POST", "/execute/async", {"script": wrapped, "args": list(arguments)})
-        assert not (isinstance(found, dict) and "failed" in found), found
+        assert not (isinstance(found, dict) and "thrown" in found), found
         return found
 
     def screenshot(self, path: Path) -> None:

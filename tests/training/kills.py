@@ -26,7 +26,6 @@ import stylegan
 from stylegan.training import checkpoint
 from tests.training.small import assert_same, go, outcome, small
 
-
 CONFIG = small(  # 120 steps, with a report and a checkpoint after every second one
     schedule={"total_kimg": 0.48, "stable_kimg": 0.096, "fade_kimg": 0.096, "tick_kimg": 0.008},
     training={"snapshot_ticks": 5, "keep_every_kimg": 0.1},
