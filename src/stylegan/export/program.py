@@ -189,15 +189,16 @@ class Agreement:
 def compare(program: Program, generator: Generator, run: Any) -> Agreement:
     """Runs an exported program beside the network, on one and on three samples, at psi 0.7 and 1.
 
-    run: tensors in the order of `program.inputs` -> the output. The network is the original one, with its
-    readable operators; with half weights it is the program's own rounded copy.
+    run: tensors in the order of `program.inputs` -> the output. The network is the original one; with half weights
+    it is the program's own rounded copy. It takes its fast operators: where a channel has no variance at all (in
+    fresh networks without noise), the instance norm of the readable ones enlarges rounding errors 10,000 times.
     """
     difference = peak = 0.0
     network = copy.copy(program)
     network._modules = dict(program._modules)
     if not program.plan.half:
         network.generator = generator.cpu().eval()
-    with using_ops("auto"):
+    with using_ops("fast"):
         for n, psi in ((1, 0.7), (3, 1.0)):
             inputs = program.samples(n, seed=n, psi=psi)
             expected, got = network(*inputs), torch.as_tensor(run(*inputs))
