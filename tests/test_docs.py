@@ -262,7 +262,8 @@ def test_presets_settings_and_verbs_of_paper_to_code_exist() -> None:
 def test_dependencies_are_those_of_the_page() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     package, extras = project["project"], project["project"]["optional-dependencies"]
-    required = [*package["dependencies"], *extras["demo"], *extras["dev"], *project["build-system"]["requires"]]
+    optional = [text for name in ("demo", "export", "hub", "dev") for text in extras[name]]
+    required = [*package["dependencies"], *optional, *project["build-system"]["requires"]]
     pairs = [re.findall(r"^([\w-]+)\s*(.*)$", text)[0] for text in required if not text.startswith(package["name"])]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")
     assert dict(re.findall(r"(?m)^\| `([\w-]+)` \| (\S+) \|", page)) == dict(pairs)

@@ -75,7 +75,8 @@ def browsing(profile: Path) -> Iterator[Browser]:
     process = subprocess.Popen([DRIVER, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     try:
         assert process.stdout is not None
-        port = next(int(m[1]) for line in process.stdout if (m := re.search(r"started successfully on port (\d+)", line)))
+        pattern = re.compile(r"started successfully on port (\d+)")
+        port = next(int(match[1]) for line in process.stdout if (match := pattern.search(line)))
         threading.Thread(target=process.stdout.read, daemon=True).start()
         browser = Browser(port, profile)
         try:

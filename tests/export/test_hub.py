@@ -144,7 +144,8 @@ def test_card_with_metrics(small: Snapshot, tmp_path: Path, stylegan: Callable[.
     text = (tmp_path / "o" / "README.md").read_text()
     assert "| fid50k | 12.35 | 0.12 | 50000 | Distance \\| x |" in text
     assert "| pr50k: recall | 0.4 |  | 50000 |  |" in text
-    assert "Protocol: psi 1.0, noise random, seed 0; compared with 1000 images (fingerprint `abc`), mirrored: yes" in text
+    assert "Protocol: psi 1.0, noise random, seed 0; compared with 1000 images" in text
+    assert "(fingerprint `abc`), mirrored: yes" in text
     assert 'license: "unknown"' in text
     load(tmp_path / "o" / "model.safetensors")
     path.write_text(json.dumps(record | {"model": {"sha256": "0" * 64}}))

@@ -41,7 +41,7 @@ def test_generator_at_64(classes64: Snapshot, tmp_path: Path) -> None:
     path = tmp_path / "model.onnx"
     exported = export_onnx(classes64, path)
     G = classes64.generator
-    assert exported.agreement.difference <= 1e-4 * max(1.0, exported.agreement.peak)
+    assert exported.agreement.difference <= 1e-4 * max(1.0, exported.agreement.span)
     sizes = G.synthesis.noise_sizes(0.0)
     assert exported.facts["inputs"] == ["z", "labels", "psi", *(f"noise{i}" for i in range(10))]
     for n, psi in ((1, 0.5), (4, -0.7)):
@@ -68,9 +68,11 @@ def test_generator_at_64(classes64: Snapshot, tmp_path: Path) -> None:
     assert all(dim[0].dim_param == "batch" for name, dim in dims.items() if name != "psi")
     assert str(Path.home()).encode() not in path.read_bytes()  # nor any other place of this machine
     assert b"site-packages" not in path.read_bytes()
-    kinds = {node.op_type for node in proto.graph.node}
-    assert "InstanceNormalization" in kinds
-    assert "LayerNormalization" not in kinds
+    kinds = [node.op_type for node in proto.graph.node]
+    assert kinds.count("LayerNormalization") == 10
+    assert "InstanceNormalization" not in kinds  # less exact in onnxruntime
+    weights = sum(p.numel() for p in G.parameters()) * 4
+    assert path.stat().st_size < 1.1 * weights + 100_000
 
 
 def test_at_256_with_stored_noise_and_half_weights(tmp_path: Path) -> None:
@@ -124,10 +126,13 @@ def test_pt2(small: Snapshot, tmp_path: Path) -> None:
 
 
 OTHERS = {
-    "A": {"styles": False, "truncation_psi": None, "noise": False, "constant_input": False, "instance_norm": False, "pixel_norm": True},
+    "A": {
+        "styles": False, "truncation_psi": None, "noise": False, "constant_input": False, "instance_norm": False,
+        "pixel_norm": True,
+    },
     "rosinality": {"norm_eps": 1e-5, "bias_before_blur": True, "shared_noise": True},
     "oblong, grey, no truncation": {"channels": 1, "truncation_psi": None, "blur": None, "nonlinearity": "relu"},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", OTHERS)
@@ -197,7 +202,7 @@ def test_command(small: Snapshot, tmp_path: Path, stylegan: Callable[..., Any]) 
 
 
 def test_no_initial_value_breaks_it(tmp_path: Path) -> None:
-    """Fresh networks have constants without variance, where onnxruntime's LayerNormalization would make NaN."""
+    """Fresh networks have constants without variance, where the instance norm enlarges rounding 10,000 times."""
     torch.manual_seed(0)
     G = Generator(made(tmp_path, 8).generator.config)
     model = load(save_snapshot(tmp_path / "fresh.safetensors", G))

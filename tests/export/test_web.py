@@ -110,11 +110,8 @@ def test_draws_in_a_browser(small: Snapshot, tmp_path: Path) -> None:
         broken = page.script("return {ready: await ready, says: element('status').textContent}")
         assert broken["ready"] is False
         assert broken["says"]
-    assert {path.split("?")[0] for path in asked if "favicon" not in path} == {
-        f"/{name}"
-        for name in ("index.html", "page.js", "random.js", "model.json", "model.onnx")
-        + tuple(f"runtime/{n}" for n in web.RUNTIME)
-    }
+    names = ["index.html", "page.js", "random.js", "model.json", "model.onnx", *(f"runtime/{n}" for n in web.RUNTIME)]
+    assert {path.split("?")[0] for path in asked if "favicon" not in path} == {f"/{name}" for name in names}
 
 
 def test_noise_inputs_in_a_browser(tmp_path: Path) -> None:

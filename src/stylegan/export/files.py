@@ -171,9 +171,7 @@ def _tidy(proto: Any, program: Program, facts: dict[str, Any], onnx: Any) -> Non
             dims[0].dim_param = "batch"
     del graph.value_info[:]
     if program.noise == "stored":
-        inputs = [value for value in graph.input if not value.name.startswith("noise")]
-        del graph.input[:]
-        graph.input.extend(inputs)
+        _replace(graph.input, [value for value in graph.input if not value.name.startswith("noise")])
         for i in range(len(program.sizes)):
             values = program.generator.synthesis.get_buffer(f"noise{i}").numpy()
             graph.initializer.append(onnx.numpy_helper.from_array(values, f"noise{i}"))
@@ -189,6 +187,7 @@ def _tidy(proto: Any, program: Program, facts: dict[str, Any], onnx: Any) -> Non
             for i, name in enumerate(node.input):
                 if name == old:
                     node.input[i] = tensor.name
+    _thin(graph, onnx)
     if program.plan.half:
         _halve(graph, onnx)
     proto.producer_name, proto.producer_version = "stylegan-torch", __version__
@@ -198,6 +197,29 @@ def _tidy(proto: Any, program: Program, facts: dict[str, Any], onnx: Any) -> Non
         {"stylegan": json.dumps(facts, ensure_ascii=False)}
         | {name: str(value) for name, value in plain.items() if value is not None},
     )
+
+
+def _thin(graph: Any, onnx: Any) -> None:
+    """Replaces large constants of ones, the scale of each layer norm, by a node that makes them when the file is read."""
+    nodes, kept = [], []
+    for tensor in graph.initializer:
+        values = onnx.numpy_helper.to_array(tensor)
+        if tensor.data_type == onnx.TensorProto.FLOAT and values.size >= 64 and (values == 1).all():
+            shape = onnx.numpy_helper.from_array(np.array(values.shape, np.int64), tensor.name + "_shape")
+            one = onnx.helper.make_tensor("one", onnx.TensorProto.FLOAT, [1], [1.0])
+            nodes.append(onnx.helper.make_node("ConstantOfShape", [shape.name], [tensor.name], value=one))
+            kept.append(shape)
+        else:
+            kept.append(tensor)
+    _replace(graph.initializer, kept)
+    _replace(graph.node, [*nodes, *graph.node])
+
+
+def _replace(field: Any, values: list[Any]) -> None:
+    """Sets a repeated field of a protocol buffer."""
+    copies = [type(value).FromString(value.SerializeToString()) for value in values]
+    del field[:]
+    field.extend(copies)
 
 
 def _halve(graph: Any, onnx: Any) -> None:
@@ -214,9 +236,7 @@ def _halve(graph: Any, onnx: Any) -> None:
         name = tensor.name
         tensor.CopyFrom(onnx.numpy_helper.from_array(halves, name + "_float16"))
         casts.append(onnx.helper.make_node("Cast", [name + "_float16"], [name], to=onnx.TensorProto.FLOAT))
-    rest = list(graph.node)
-    del graph.node[:]
-    graph.node.extend([*casts, *rest])
+    _replace(graph.node, [*casts, *graph.node])
 
 
 def _with_onnxruntime(data: bytes, program: Program, model: Snapshot, runtime: Any) -> Agreement:

@@ -6,6 +6,7 @@ Shapes: N batch (free in the exported program), L style layers, D width of w, Z 
 from __future__ import annotations
 
 import copy
+import math
 import warnings
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
@@ -164,17 +165,17 @@ def check_names(part: str, noise: str) -> None:
 
 @dataclass(frozen=True)
 class Agreement:
-    """How an exported file compares with the network: largest difference, largest value, and what is allowed."""
+    """How an exported file compares with the network: largest difference, and the range of the values."""
 
     difference: float
-    peak: float
+    span: float  # largest value minus smallest
 
-    LIMIT = 1e-4  # of the range of the values, which for images is about [-1, 1]
+    LIMIT = 1e-4  # of the range
 
     @property
     def allowed(self) -> float:
-        """LIMIT, times the largest value where that is above 1."""
-        return self.LIMIT * max(1.0, self.peak)
+        """LIMIT times the range, and times 1 where that is smaller; 2e-4 for images that fill [-1, 1]."""
+        return self.LIMIT * max(1.0, self.span)
 
     @property
     def good(self) -> bool:
@@ -182,31 +183,35 @@ class Agreement:
         return self.difference <= self.allowed
 
     def __str__(self) -> str:
-        return f"largest difference {self.difference:.1e} (allowed {self.allowed:.1e}, values up to {self.peak:.2g})"
+        return f"largest difference {self.difference:.1e} (allowed {self.allowed:.1e}, range {self.span:.2g})"
 
 
-@torch.no_grad()
 def compare(program: Program, generator: Generator, run: Any) -> Agreement:
     """Runs an exported program beside the network, on one and on three samples, at psi 0.7 and 1.
 
     run: tensors in the order of `program.inputs` -> the output. The network is the original one; with half weights
-    it is the program's own rounded copy. It takes its fast operators: where a channel has no variance at all (in
-    fresh networks without noise), the instance norm of the readable ones enlarges rounding errors 10,000 times.
+    it is the program's own rounded copy. It takes its readable operators, and where that does not agree its fast
+    ones: in fresh networks without noise, channels have no variance at all, and the instance norm of the readable
+    ones enlarges their rounding errors 10,000 times.
     """
-    difference = peak = 0.0
     network = copy.copy(program)
     network._modules = dict(program._modules)
     if not program.plan.half:
         network.generator = generator.cpu().eval()
-    with using_ops("fast"):
-        for n, psi in ((1, 0.7), (3, 1.0)):
-            inputs = program.samples(n, seed=n, psi=psi)
-            expected, got = network(*inputs), torch.as_tensor(run(*inputs))
-            if got.shape != expected.shape:
-                return Agreement(float("nan"), peak)
-            distance = (got - expected).abs().max().item()
-            difference = distance if distance != distance else max(difference, distance)
-            peak = max(peak, expected.abs().max().item())
-            if difference != difference:
-                break
-    return Agreement(difference, peak)
+    cases = [program.samples(n, seed=n, psi=psi) for n, psi in ((1, 0.7), (3, 1.0))]
+    with torch.no_grad():
+        outputs = [torch.as_tensor(run(*inputs)) for inputs in cases]
+    found = _compare(network, cases, outputs, "reference")
+    return found if found.good else min(found, _compare(network, cases, outputs, "fast"), key=lambda a: not a.good)
+
+
+@torch.no_grad()
+def _compare(network: Program, cases: list[Any], outputs: list[torch.Tensor], operators: str) -> Agreement:
+    difference, low, high = 0.0, math.inf, -math.inf
+    with using_ops(operators):
+        for inputs, got in zip(cases, outputs, strict=True):
+            expected = network(*inputs)
+            low, high = min(low, expected.min().item()), max(high, expected.max().item())
+            distance = (got - expected).abs().max().item() if got.shape == expected.shape else math.nan
+            difference = math.nan if math.isnan(distance + difference) else max(difference, distance)
+    return Agreement(difference, high - low)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from stylegan.ops.switch import exporting, fast
+from stylegan.ops.switch import fast
 
 
 def activate(x: torch.Tensor, nonlinearity: str = "lrelu") -> torch.Tensor:
@@ -27,14 +27,8 @@ def pixel_norm(x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
 def instance_norm(x: torch.Tensor, eps: float = 1e-8) -> torch.Tensor:
     """Zero mean, unit (biased) variance per sample and channel, eps inside the root; [N, C, H, W].
 
-    Statistics are taken in float32 whatever the type of x. Fast: PyTorch's layer norm over H and W. Exported:
-    a group norm, which becomes ONNX's InstanceNormalization; onnxruntime's LayerNormalization takes the variance as
-    E[x²] − E[x]², which loses half of the digits and, with this eps, can make NaN.
+    Statistics are taken in float32 whatever the type of x. Fast: PyTorch's layer norm over H and W.
     """
-    if exporting():
-        if x.shape[2] * x.shape[3] <= 64:  # the learned constant may have no variance at all: make its zero exact
-            x = x - x[:, :, :1, :1]
-        return F.group_norm(x, x.shape[1], eps=eps)
     if fast(x):
         return F.layer_norm(x.flatten(2), (x.shape[2] * x.shape[3],), eps=eps).view(x.shape)
     y = x.float()
