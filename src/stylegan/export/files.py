@@ -200,7 +200,7 @@ def _tidy(proto: Any, program: Program, facts: dict[str, Any], onnx: Any) -> Non
 
 
 def _thin(graph: Any, onnx: Any) -> None:
-    """Replaces large constants of ones, the scale of each layer norm, by a node that makes them when the file is read."""
+    """Replaces large constants of ones, the scales of layer norms, by nodes that make them when the file is read."""
     nodes, kept = [], []
     for tensor in graph.initializer:
         values = onnx.numpy_helper.to_array(tensor)
