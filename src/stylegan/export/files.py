@@ -86,8 +86,9 @@ def export_onnx(model: Snapshot, path: Path, plan: Plan | None = None, opset: in
     agreement = _with_onnxruntime(data, program, model, runtime)
     if not agreement.good:
         raise UserError(
-            f"{path}: not written, as onnxruntime computes something else than PyTorch: {agreement}; please report "
-            f"this model and the versions of torch, onnx and onnxruntime"
+            f"{path}: not written, as onnxruntime computes something else than PyTorch: {agreement}; an untrained "
+            f"model, whose channels may have almost no variance, can do that; for any other please report the model "
+            f"and the versions of torch, onnx and onnxruntime"
         )
     write_atomically(path, data)
     return Exported(path, facts, agreement)
