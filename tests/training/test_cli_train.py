@@ -95,7 +95,6 @@ def test_again_locked_and_with_other_settings(data: Path, stopped: dict[str, tup
     finished, locked = stopped["SIGINT"][0], stopped["SIGTERM"][0]
     finish(finished, data)
     other = start(data, finished, "--loss.r1_gamma", "3", "--extend")
-    again = start(data, finished)
     with FileLock(str(locked / ".lock")):
         second = start(data, locked)
         output = second.communicate(timeout=60)[0]
@@ -105,6 +104,7 @@ def test_again_locked_and_with_other_settings(data: Path, stopped: dict[str, tup
     assert other.returncode == 2, output
     assert "loss.r1_gamma was 10.0 and is now 3.0" in output
     assert "Traceback" not in output
+    again = start(data, finished)  # only now: two processes in one folder refuse each other
     output = again.communicate(timeout=60)[0]
     assert again.returncode == 0, output
     assert "finished at 0.4 kimg; nothing left to do" in output

@@ -85,12 +85,12 @@ PRESETS: dict[str, tuple[str, Diff]] = {
     "digits": (
         "the demo: 32x32 handwritten digits in a few minutes on a CPU",
         {
-            "generator": {"fmap_base": 128, "fmap_max": 48, "z_dim": 64, "w_dim": 64, "mapping_width": 64,
+            "generator": {"fmap_base": 256, "fmap_max": 48, "z_dim": 64, "w_dim": 64, "mapping_width": 64,
                           "mapping_layers": 4},
-            "discriminator": {"fmap_base": 128, "fmap_max": 48},
-            "schedule": {"total_kimg": 64, "stable_kimg": 16, "fade_kimg": 4, "batch": 32, "batch_by_resolution": {},
+            "discriminator": {"fmap_base": 256, "fmap_max": 48},
+            "schedule": {"total_kimg": 56, "stable_kimg": 14, "fade_kimg": 4, "batch": 32, "batch_by_resolution": {},
                          "tick_kimg": 2, "tick_kimg_by_resolution": {}, "lr": 0.003, "lr_by_resolution": {}},
-            "loss": {"r1_gamma": 3.0},
+            "loss": {"r1_gamma": 1.0},
             "training": {"ema_kimg": 0.5},
         },
     ),
