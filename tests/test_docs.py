@@ -167,6 +167,7 @@ def newcomer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     pictures(tmp_path / "photos", 12, 0)
     pictures(tmp_path / "animals" / "cat", 6, 1)
     pictures(tmp_path / "animals" / "dog", 6, 2)
+    Image.open(tmp_path / "photos" / "00.png").save(tmp_path / "portrait.jpg")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("platformdirs.user_cache_dir", lambda *_, **__: str(tmp_path / "cache"))
     return tmp_path
@@ -262,7 +263,7 @@ def test_presets_settings_and_verbs_of_paper_to_code_exist() -> None:
 def test_dependencies_are_those_of_the_page() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     package, extras = project["project"], project["project"]["optional-dependencies"]
-    optional = [text for name in ("demo", "export", "hub", "dev") for text in extras[name]]
+    optional = [text for texts in extras.values() for text in texts]
     required = [*package["dependencies"], *optional, *project["build-system"]["requires"]]
     pairs = [re.findall(r"^([\w-]+)\s*(.*)$", text)[0] for text in required if not text.startswith(package["name"])]
     page = (ROOT / "docs" / "dependencies.md").read_text(encoding="utf-8")

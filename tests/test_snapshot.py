@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -171,3 +173,18 @@ class TestRefused:
         tmp_path.chmod(0o500)
         with pytest.raises(UserError, match="cannot be written"):
             save_snapshot(tmp_path / "m.safetensors", g)
+
+
+def test_the_same_model_gives_the_same_bytes_in_any_process(tmp_path: Path) -> None:
+    code = (
+        "import sys, torch; from stylegan import Generator, GeneratorConfig, save_snapshot; torch.manual_seed(0);"
+        "G = Generator(GeneratorConfig(resolution=8, fmap_max=4, z_dim=4, w_dim=4, mapping_width=4));"
+        "save_snapshot(sys.argv[1], G, training={'attribution': 'Zoë'})"
+    )
+    files = [tmp_path / f"{i}.safetensors" for i in range(4)]
+    for file in files:
+        subprocess.run([sys.executable, "-c", code, file], check=True)
+    assert len({file.read_bytes() for file in files}) == 1
+    with safe_open(files[0], "pt") as opened:
+        assert opened.metadata()["format"] == "pt"
+    assert stylegan.load(files[0]).training["attribution"] == "Zoë"

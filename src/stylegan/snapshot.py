@@ -81,8 +81,18 @@ def save_snapshot(
         "library": {"stylegan-torch": __version__, "torch": torch.__version__},
     }
     data = save(tensors, metadata={"format": "pt", "stylegan": json.dumps(header, ensure_ascii=False)})
-    write_atomically(path, data)
+    write_atomically(path, in_order(data))
     return path
+
+
+def in_order(data: bytes) -> bytes:
+    """A safetensors file whose metadata stand in alphabetical order; the library's own order varies by process."""
+    length = int.from_bytes(data[:8], "little")
+    header = json.loads(data[8 : 8 + length])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)  # the tensors stay aligned
+    return len(text).to_bytes(8, "little") + text + data[8 + length :]
 
 
 def write_atomically(path: Path, data: bytes) -> None:

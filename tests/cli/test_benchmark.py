@@ -50,3 +50,26 @@ def test_prediction_sums_the_phases():
     first, second = plan.stable_kimg, plan.stable_kimg + plan.fade_kimg
     rest = plan.total_kimg - first - second
     assert hours * 3600 == pytest.approx(first + 2 * second + 4 * rest, rel=1e-3)
+
+
+def test_data_rates_of_a_prepared_and_of_a_synthetic_set(stylegan, tmp_path):
+    from stylegan.benchmark.loading import synthetic
+
+    synthetic(tmp_path / "set", 32, count=12)
+    file = tmp_path / "data.json"
+    for options in (("--set", tmp_path / "set"), ("--preset", "digits", "--resolution", 32)):
+        answer = stylegan("benchmark", "data", *options, "--batch", 4, "--seconds", 0.02, "--json", file)
+        assert answer.code == 0, answer.err
+        rows = json.loads(file.read_text())["rows"]
+        assert [row["resolution"] for row in rows] == ["4x4", "8x8", "16x16", "32x32"]
+        for row in rows:
+            assert row["images_per_second"] == pytest.approx(row["batch"] / row["milliseconds"] * 1000)
+            side = int(row["resolution"].split("x")[0])
+            assert row["extra"]["megabytes_per_second"] == pytest.approx(row["images_per_second"] * 3 * side**2 / 1e6)
+        assert "MB/s" in answer.out
+
+
+def test_data_set_that_is_none(stylegan, tmp_path):
+    answer = stylegan("benchmark", "data", "--set", tmp_path)
+    assert answer.code == 2
+    assert "Traceback" not in answer.err

@@ -6,9 +6,10 @@ import torch
 
 from stylegan import drawing, images, latents
 from stylegan.drawing import Look, Sheet
+from stylegan.drawing.render import map_latents
 from stylegan.drawing.sheets import figure_3_bands
 from stylegan.errors import UserError
-from tests.drawing.conftest import make
+from tests.drawing.conftest import TRADITIONAL, make
 
 
 @pytest.mark.parametrize("noise", ["random", "stored", "none"])
@@ -43,6 +44,27 @@ def test_default_look_is_the_models(plain, traditional):
     assert (drawing.default_look(plain).psi, drawing.default_look(plain).cutoff) == (0.7, 8)
     assert drawing.default_look(traditional).psi is None
     assert drawing.default_look(make(resolution=16)).cutoff == 6
+
+
+def test_truncation_towards_the_mean_of_a_class():
+    """psi 0 is the mean w of the image's own class; psi 1 changes nothing; between two classes the centre is too."""
+    G = make(labels=3)
+    centres = drawing.class_centres(G, count=40)
+    z, labels = latents.z_from_seeds(range(40), 8), torch.eye(3)
+    with torch.no_grad():
+        for number in range(3):
+            assert torch.allclose(centres[number], G.mapping.w(z, labels[[number] * 40]).mean(0), atol=1e-5)
+    assert torch.equal(drawing.class_centres(G, [2], count=40)[[0, 1]], G.w_avg.repeat(2, 1))
+    ws = drawing.map_seeds(G, [5, 6], look=Look(psi=0.0, cutoff=3, centres=centres))
+    free = drawing.map_seeds(G, [5, 6])
+    assert torch.allclose(ws[:, :3], centres[[2, 0], None].expand(-1, 3, -1))  # seed 5 has class 2, seed 6 class 0
+    assert torch.equal(ws[:, 3:], free[:, 3:])
+    assert torch.equal(drawing.map_seeds(G, [5, 6], look=Look(psi=1.0, centres=centres)), free)
+    between = map_latents(G, z[:1], labels[:1] / 2 + labels[1:2] / 2, Look(psi=0.0, centres=centres))
+    assert torch.allclose(between[0, 0], centres[:2].mean(0))
+    for wrong in (make(), make(labels=3, z_dim=4, **TRADITIONAL)):
+        with pytest.raises(UserError, match=r"without classes|traditional generator"):
+            drawing.class_centres(wrong)
 
 
 @pytest.mark.parametrize(

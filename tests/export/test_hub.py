@@ -222,3 +222,13 @@ def test_without_the_package(small: Snapshot, stylegan: Callable[..., Any], monk
     answer = stylegan("push", small.path, "me/animals")
     assert answer.code == 2
     assert "stylegan-torch[hub]" in answer.err
+
+
+def test_card_of_a_model_as_training_leaves_it(tmp_path: Path) -> None:
+    from tests.training.small import go
+    from tests.training.small import small as config_of
+
+    go(config_of(schedule={"total_kimg": 0.02}), tmp_path)
+    model = load(tmp_path / "model.safetensors")
+    text = card.card(model, "me/x", card.samples(model, 3)[1])
+    assert f"| made with | stylegan-torch {model.training['library']} |" in text

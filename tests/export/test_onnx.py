@@ -207,3 +207,38 @@ def test_no_initial_value_breaks_it(tmp_path: Path) -> None:
     G = Generator(made(tmp_path, 8).generator.config)
     model = load(save_snapshot(tmp_path / "fresh.safetensors", G))
     assert export_onnx(model, tmp_path / "fresh.onnx", Plan("synthesis", "none")).agreement.good
+
+
+def test_float64_decides_where_rounding_is_enlarged(small: Snapshot) -> None:
+    """An output as far from float64 as PyTorch's own float32 is accepted; one that is much farther is not."""
+    program = Program(small.generator, Plan("mapping"))
+    exact = Program(small.generator, Plan("mapping")).double()
+
+    class Rough(Program):
+        """PyTorch with a rounding error of 1e-2: the deviation of one run of it from another is twice that."""
+
+        def forward(self, *tensors: torch.Tensor) -> torch.Tensor:
+            out = super().forward(*tensors)
+            return out if out.dtype == torch.float64 else out + 1e-2
+
+    def other(error: float) -> Callable[..., torch.Tensor]:
+        return lambda *tensors: (exact(*[tensor.double() for tensor in tensors]) - error).float()
+
+    rough = Rough(small.generator, Plan("mapping"))
+    assert not compare(program, small.generator, other(1e-2)).good
+    found = compare(rough, small.generator, other(1e-2))
+    assert found.good
+    assert found.own == pytest.approx(1e-2, rel=0.01)
+    assert found.difference == pytest.approx(1e-2, rel=0.01)
+    assert not compare(rough, small.generator, other(5e-2)).good
+
+
+def test_the_epsilon_of_pixel_norm_survives(small: Snapshot, tmp_path: Path) -> None:
+    """z = 0 is 0 after pixel norm; without its epsilon it would be 0/0. (The exporter drops addends as small.)"""
+    path = export_onnx(small, tmp_path / "mapping.onnx", Plan("mapping")).path
+    z, labels = np.zeros((1, 16), np.float32), np.eye(3, dtype=np.float32)[:1]
+    session = runtime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    (ws,) = session.run(None, {"z": z, "labels": labels, "psi": np.array(1, np.float32)})
+    with torch.no_grad():
+        expected = small.generator.mapping(torch.from_numpy(z), torch.from_numpy(labels)).numpy()
+    assert np.abs(ws - expected).max() <= 1e-5

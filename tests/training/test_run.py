@@ -18,7 +18,9 @@ from PIL import Image
 
 import stylegan
 from stylegan.data.dataset import Dataset
+from stylegan.distributed import Processes
 from stylegan.errors import UserError
+from stylegan.training import rates
 from stylegan.training.eta import Eta, human_time
 from stylegan.training.report import Report, averages
 from stylegan.training.run import RunFolder, stored_config
@@ -288,6 +290,38 @@ def test_remaining_time_knows_that_later_phases_are_slower() -> None:
     assert eta.remaining(100_000) == 0
     left = [eta.remaining(n) or 0.0 for n in range(0, 100_001, 500)]
     assert all(a > b for a, b in itertools.pairwise(left))
+
+
+def test_remaining_time_from_earlier_trainings() -> None:
+    config = small(schedule={"total_kimg": 100, "stable_kimg": 10, "fade_kimg": 10})
+    eta = Eta(config, {0: 0.001, 1: 0.002, 2: 0.004})
+    assert eta.remaining(0) == pytest.approx(10 + 40 + 280, rel=1e-3)
+    eta.record(0, 0.003)  # the machine is three times slower today
+    assert eta.remaining(0) == pytest.approx(3 * (10 + 40 + 280), rel=1e-3)
+    eta.record(1, 0.002)  # a measured level counts as measured; the others by the median
+    assert eta.remaining(0) == pytest.approx(30 + 40 + 2 * 280, rel=1e-3)
+
+
+def test_rates_are_kept_for_trainings_of_the_same_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "cache" / "rates.json"
+    monkeypatch.setenv("STYLEGAN_RATES", str(file))
+    config, one = small(), Processes()
+    assert rates.recall(config, one) == {}
+    rates.remember(config, one, {0: 0.5, 1: 1.0})
+    rates.remember(config, one, {1: 2.0})
+    assert rates.recall(config, one) == {0: 0.5, 1: 2.0}
+    longer = small(schedule={"total_kimg": 1000.0})
+    assert rates.recall(longer, one) == {0: 0.5, 1: 2.0}, "the length changes no rate"
+    for other in ({"generator": {"fmap_max": 3}}, {"training": {"precision": "bf16"}}, {"loss": {"kind": "hinge"}}):
+        assert rates.recall(small(**other), one) == {}
+    for i in range(rates.KEEP + 5):
+        rates.remember(small(generator={"fmap_base": 100 + i}), one, {0: 1.0})
+    assert len(json.loads(file.read_text())) == rates.KEEP
+    for broken in ("", "[]", "{", json.dumps({rates.kind_of(config, one): {"seconds": {"0": "x"}}})):
+        file.write_text(broken)
+        assert rates.recall(config, one) == {}
+    monkeypatch.setenv("STYLEGAN_RATES", "/proc/none/rates.json")
+    rates.remember(config, one, {0: 1.0})  # no place to write to is no reason to fail
 
 
 def test_remaining_time_of_a_real_run_falls(tmp_path: Path) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from stylegan.config import Config
 from stylegan.distributed import Processes
 from stylegan.networks import Generator
 from stylegan.ops.switch import ops_mode, using_ops
-from stylegan.training import schedule
+from stylegan.training import rates, schedule
 from stylegan.training.step import MicroBatch, Trainer
 
 
@@ -77,6 +78,7 @@ def generate(config: Config, level: int, batch: int, device: torch.device, limit
     """z -> images on the device, mapping network and truncation included."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+    torch.backends.cudnn.benchmark = True
     precision = config.training.precision
     g = Generator(config.generator).to(device).eval()
     g.synthesis.compute_dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -92,45 +94,73 @@ def generate(config: Config, level: int, batch: int, device: torch.device, limit
 
 
 def operators(device: torch.device, precision: str, budget: float) -> Iterator[Row]:
-    """Fast against reference, each forward and backward, at shapes of the paper's networks."""
+    """Fast against reference, each forward and backward, at shapes of the paper's networks, in the fast layout."""
+    from stylegan.ops import packed
     from stylegan.ops.conv import conv2d
     from stylegan.ops.resample import blur2d, conv_downscale2d, upscale_conv2d
-    from stylegan.ops.style import style_epilogue
+    from stylegan.ops.style import bias_activate, style_epilogue
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-    shapes = [(256, 64, 64, 16), (512, 32, 32, 16), (1024, 16, 16, 16)] if device.type == "cuda" else [(32, 64, 64, 16)]
+    cuda, taps = device.type == "cuda", (1.0, 2.0, 1.0)
+    layout = torch.channels_last if cuda else torch.contiguous_format
+    shapes = [(256, 64, 64, 16), (512, 32, 32, 16), (1024, 16, 16, 16)] if cuda else [(32, 64, 64, 16)]
+
+    def tensor(*shape: int) -> torch.Tensor:
+        made = torch.randn(*shape, device=device, dtype=dtype)
+        return (made.contiguous(memory_format=layout) if len(shape) == 4 else made).requires_grad_()
+
+    def up(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return blur2d(upscale_conv2d(x, w))
+
+    def down(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
+        return conv_downscale2d(blur2d(x), w)
+
     for side, inputs, outputs, n in shapes:
-
-        def tensor(*shape: int) -> torch.Tensor:
-            return torch.randn(*shape, device=device, dtype=dtype, requires_grad=True)
-
         x, half = tensor(n, inputs, side, side), tensor(n, inputs, side // 2, side // 2)
         w = tensor(outputs, inputs, 3, 3)
+        p = packed.pack(x.detach()).requires_grad_()
         noise, strength, bias = torch.randn(n, 1, side, side, device=device), tensor(inputs), tensor(inputs)
-        style = tensor(n, 2, inputs)
-        cases: dict[str, Callable[[], torch.Tensor]] = {
-            "conv 3x3": lambda x=x, w=w: conv2d(x, w, padding=1),  # type: ignore[misc]
-            "up-conv": lambda x=half, w=w: upscale_conv2d(x, w),  # type: ignore[misc]
-            "down-conv": lambda x=x, w=w: conv_downscale2d(x, w),  # type: ignore[misc]
-            "blur": lambda x=x: blur2d(x),  # type: ignore[misc]
-            "epilogue": lambda a=(x, noise, strength, bias, style): style_epilogue(*a),  # type: ignore[misc]
+        after = (noise, strength, bias, tensor(n, 2, inputs))
+        cases: dict[str, tuple[partial[torch.Tensor], partial[torch.Tensor]]] = {
+            "conv 3x3": (both := partial(conv2d, x, w, padding=1), both),
+            "conv 3x3, packed": (both, partial(packed.packed_conv2d, p, w)),
+            "up-conv, blur": (both := partial(up, half, w), both),
+            "up-conv, blur, packed": (both, partial(packed.upscale_conv_packed, half, w, taps)),
+            "blur, down-conv": (both := partial(down, x, w), both),
+            "blur, down-conv, packed": (both, partial(packed.conv_downscale_packed, p, w, taps)),
+            "blur": (both := partial(blur2d, x), both),
+            "bias, activation": (both := partial(bias_activate, x, bias), both),
+            "epilogue": (both := partial(style_epilogue, x, *after), both),
         }
-        for name, function in cases.items():
+        for name, forms in cases.items():
             times = {}
-            for mode in ("reference", "fast"):
+            for mode, function in zip(("reference", "fast"), forms, strict=True):
                 with using_ops(mode):
-                    times[mode] = seconds(lambda f=function: f().sum().backward(), device, budget)  # type: ignore[misc]
+                    times[mode] = seconds(_both_ways(function), device, budget)
             yield Row(
                 name, f"{side}x{side}", n, precision, times["fast"] * 1e3, n / times["fast"],
                 extra={"reference_ms": times["reference"] * 1e3, "ratio": times["reference"] / times["fast"]},
             )  # fmt: skip
 
 
-def predict_hours(config: Config, rates: dict[int, float]) -> float:
+def _both_ways(function: partial[torch.Tensor]) -> Callable[[], object]:
+    """The function and its gradients by everything it is given, for a gradient laid out as its value is."""
+    leaves = [t for t in function.args if isinstance(t, torch.Tensor) and t.requires_grad]
+    dy = torch.randn_like(function().detach())
+    return lambda: torch.autograd.grad(function(), leaves, dy)
+
+
+def remember_rates(config: Config, device: torch.device, rows: Mapping[int, Row]) -> None:
+    """Keeps the rates by level for `stylegan train`, which tells the time left from them at its start."""
+    seconds_per_image = {level: 1.0 / row.images_per_second for level, row in rows.items()}
+    rates.remember(config, Processes(device=device), seconds_per_image)
+
+
+def predict_hours(config: Config, by_level: dict[int, float]) -> float:
     """Hours of a whole schedule from images per second by level; levels in between are interpolated by work."""
     from stylegan.training.eta import Eta
 
     eta = Eta(config)
-    for level, rate in rates.items():
+    for level, rate in by_level.items():
         eta.record(level, 1.0 / rate)
     return (eta.remaining(0) or 0.0) / 3600

@@ -45,6 +45,13 @@ def drawing_options(psi: str, noise: str) -> Callable[[Command], Command]:
                 help="Class to draw, by number or name, or several with commas.  [default: all in turn]",
             ),
             click.option(
+                "--towards",
+                type=click.Choice(["all", "class"]),
+                default="all",
+                show_default=True,
+                help="Truncate towards the mean w of all (as officially), or of the image's own class.",
+            ),
+            click.option(
                 "--noise",
                 type=click.Choice(["random", "stored", "none"]),
                 default=noise,
@@ -99,6 +106,7 @@ class Session:
             **settings,
             "psi": 1.0 if self.look.psi is None else self.look.psi,
             "cutoff": config.num_layers if self.look.cutoff is None else self.look.cutoff,
+            "towards": "class" if self.look.centres is not None else None,
             "noise": self.look.noise if config.noise else "none",
             "lod": self.look.lod_of(self.generator),
             "device": self.device.type,
@@ -144,12 +152,13 @@ def open_session(
     channels: str | None,
     batch: int,
     device: str,
+    towards: str = "all",
 ) -> Session:
     """Loads the model and settles every setting. UserError for whatever does not fit.
 
     psi None = the model's own, cutoff None = the model's own.
     """
-    from stylegan.drawing import default_look, parse_classes
+    from stylegan.drawing import class_centres, default_look, parse_classes
     from stylegan.snapshot import load
 
     where = choose_device(device)
@@ -164,6 +173,8 @@ def open_session(
         look = replace(look, cutoff=whole)
     look = look.check(G)
     classes = parse_classes(class_text, G.config.labels, class_names(snapshot))
+    if towards == "class":
+        look = replace(look, centres=class_centres(G, classes))
     if look.lod_of(G) > 0:
         h, w = G.synthesis.noise_sizes(look.lod_of(G))[-1]
         full_h, full_w = G.config.resolution

@@ -1,4 +1,4 @@
-"""`stylegan benchmark`: speed of training, drawing and operators beside what the device allows."""
+"""`stylegan benchmark`: speed of training, drawing, operators and data beside what the device allows."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from stylegan.errors import UserError
 
 
 @click.command("benchmark")
-@click.argument("what", type=click.Choice(["train", "generate", "ops", "schedule"]), default="train")
+@click.argument("what", type=click.Choice(["train", "generate", "ops", "data", "schedule"]), default="train")
 @click.option("--preset", "preset_name", default="ffhq1024", show_default=True, help="Networks and schedule.")
 @click.option("--resolution", default="1024", show_default=True, help="Full size of the networks: 256 or WIDTHxHEIGHT.")
 @click.option("--levels", help="Sides to measure, as 8,64,1024.  [default: the full size; for schedule: all]")
@@ -20,6 +20,9 @@ from stylegan.errors import UserError
 @click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), default="fp32", show_default=True)
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--seconds", "budget", default=3.0, show_default=True, help="Time for each measurement.")
+@click.option("--graphs", type=click.Choice(["auto", "on", "off"]), default="auto", help="CUDA graphs, for train.")
+@click.option("--set", "folder", type=click.Path(path_type=Path), help="Prepared set, for data.  [default: synthetic]")
+@click.option("--threads", default=2, show_default=True, help="Reading threads, for data.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the table as JSON.")
 def command(
     what: str,
@@ -30,12 +33,16 @@ def command(
     precision: str,
     device: str,
     budget: float,
+    graphs: str,
+    folder: Path | None,
+    threads: int,
     json_file: Path | None,
 ) -> None:
     """Measure images per second, memory, and the share of the device's limit that is reached.
 
     WHAT is train (one D step, EMA, one G step; data on the device), generate (mapping included), ops (fast
-    against reference forms) or schedule (every phase, and the hours of the whole training).
+    against reference forms), data (batches from a prepared set on the disk, at each of its sizes) or schedule
+    (every phase, and the hours of the whole training).
     """
     from rich.console import Console
 
@@ -44,16 +51,24 @@ def command(
     from stylegan.config.presets import preset
     from stylegan.data.pyramid import parse_resolution
     from stylegan.distributed import choose_device
+    from stylegan.ops.switch import describe, ops_mode, using_ops
 
     torch_device = choose_device(device)
     size = parse_resolution(resolution)
-    config = preset(preset_name, size, changes={"training": {"precision": precision}})
+    config = preset(preset_name, size, changes={"training": {"precision": precision, "graphs": graphs}})
     console = Console()
+    if what == "data":
+        rows = _data(config, folder, levels, batch, threads, budget)
+        console.print(_table(rows))
+        _write(json_file, {"threads": threads, "rows": [row.as_dict() for row in rows]})
+        return
     limits = measure_limits(torch_device, precision)
     console.print(
         f"{limits.device}: copies {limits.bytes_per_second / 1e9:,.0f} GB/s, "
         f"multiplies {limits.flops / 1e12:,.2f} TFLOP/s ({precision})"
     )
+    with using_ops("fast" if ops_mode() == "auto" else ops_mode()):
+        console.print(f"operators: {describe(torch_device)}")
     rows = []
     if what == "ops":
         rows = list(measure.operators(torch_device, precision, budget))
@@ -65,15 +80,44 @@ def command(
             rows.append(run(config, level, images, torch_device, limits, budget))
     console.print(_table(rows))
     answer: dict[str, Any] = {"limits": vars(limits), "preset": preset_name, "rows": [row.as_dict() for row in rows]}
+    if what in ("train", "schedule") and batch is None:  # for the first time-left of such a training
+        measure.remember_rates(config, torch_device, dict(zip(chosen, rows, strict=True)))
     if what == "schedule":
         rates = {level: row.images_per_second for level, row in zip(chosen, rows, strict=True)}
         answer["hours"] = measure.predict_hours(config, rates)
         kimg = config.schedule.total_kimg
         console.print(f"whole schedule, {kimg:g} kimg: {answer['hours']:.1f} hours on this device")
-    if json_file is not None:
+    _write(json_file, answer)
+
+
+def _write(file: Path | None, answer: dict[str, Any]) -> None:
+    if file is not None:
         from stylegan.snapshot import write_atomically
 
-        write_atomically(json_file, json.dumps(answer, indent=1).encode())
+        write_atomically(file, json.dumps(answer, indent=1).encode())
+
+
+def _data(
+    config: Any, folder: Path | None, levels: str | None, batch: int | None, threads: int, budget: float
+) -> list[Any]:
+    """A row per size of the set in the folder, or of a synthetic one of the configuration's size."""
+    import tempfile
+
+    from stylegan.benchmark import loading
+    from stylegan.data.dataset import Dataset
+
+    if threads < 1:
+        raise UserError(f"--threads {threads}: must be at least 1")
+    with tempfile.TemporaryDirectory() as temporary:
+        if folder is None:
+            dataset = loading.synthetic(Path(temporary) / "set", max(config.generator.resolution))
+        else:
+            dataset = Dataset.open(folder)
+        chosen = dataset.levels
+        if levels is not None:
+            asked = _levels(levels, config, "data")
+            chosen = [dataset.levels[level] for level in asked if level < len(dataset.levels)]
+        return [loading.loading(dataset, s, batch or loading.batch_of(config, s), threads, budget) for s in chosen]
 
 
 def _levels(text: str | None, config: Any, what: str) -> list[int]:
@@ -105,8 +149,9 @@ def _table(rows: list[Any]) -> Any:
         ("GB", lambda r: f"{r.memory_gb:.2f}" if r.memory_gb else ""),
         ("floor ms", lambda r: f"{r.floor_ms:.2f}" if r.floor_ms else ""),
         ("of floor", lambda r: f"{100 * r.reached:.0f} %" if r.reached else ""),
-        ("reference ms", lambda r: f"{r.extra['reference_ms']:.2f}" if r.extra else ""),
-        ("ratio", lambda r: f"{r.extra['ratio']:.2f}" if r.extra else ""),
+        ("reference ms", lambda r: f"{r.extra['reference_ms']:.2f}" if "reference_ms" in r.extra else ""),
+        ("ratio", lambda r: f"{r.extra['ratio']:.2f}" if "ratio" in r.extra else ""),
+        ("MB/s", lambda r: f"{r.extra['megabytes_per_second']:,.0f}" if "megabytes_per_second" in r.extra else ""),
     ]
     table = Table(box=None)
     filled = [(name, text) for name, text in columns if any(text(row) for row in rows)]

@@ -18,11 +18,13 @@ COLOURS = {"running": "green", "finished": "blue", "stopped": "yellow", "crashed
 @click.command("runs")
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
-def command(folder: Path, as_json: bool) -> None:
-    """List the runs in and below FOLDER: state, progress, rate, last preview, best metric, disk use.
+@click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw their curves into a PNG or SVG.")
+def command(folder: Path, as_json: bool, plot: Path | None) -> None:
+    """List the runs in and below FOLDER: state, progress, rate, health, last preview, best metric, disk use.
 
     A run is running (a process holds its lock), finished, stopped (on request, resumable) or crashed (resumable
-    too: run the same `stylegan train` command again).
+    too: run the same `stylegan train` command again). Under health stands what was found at the last report; see
+    docs/is-it-working.md. With --plot: losses, scores, diversity and norms of the runs, with what was found.
     """
     from rich.console import Console
     from rich.table import Table
@@ -31,6 +33,11 @@ def command(folder: Path, as_json: bool) -> None:
     from stylegan.doctor.runs import find_runs
 
     runs = find_runs(folder)
+    if plot is not None:
+        from stylegan.doctor.curves import plot_runs
+
+        click.echo(plot_runs([run.path for run in runs], plot))
+        return
     if as_json:
         click.echo(json.dumps([run.as_json() for run in runs], indent=1))
         return
@@ -43,13 +50,15 @@ def command(folder: Path, as_json: bool) -> None:
     table = Table(box=None, pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
+    table.add_column("health")
     for name in ("kimg", "size", "img/s", "best metric", "disk", "last seen"):
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("last preview", overflow="fold")
     for run in runs:
         table.add_row(
-            Text(_relative(run.path, folder)), Text(run.state, style=COLOURS[run.state]), _progress(run),
-            run.resolution, f"{run.rate:,.0f}" if run.rate else "", _metric(run), f"{run.disk_bytes / 1e6:,.1f} MB",
+            Text(_relative(run.path, folder)), Text(run.state, style=COLOURS[run.state]),
+            Text(", ".join(run.health), style="red"), _progress(run), run.resolution,
+            f"{run.rate:,.0f}" if run.rate else "", _metric(run), f"{run.disk_bytes / 1e6:,.1f} MB",
             _ago(run.updated), Text(_relative(run.grid, folder) if run.grid else ""),
         )  # fmt: skip
     console.print(table)

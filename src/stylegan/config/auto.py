@@ -93,6 +93,10 @@ def choose(facts: Facts, total_kimg: float | None = None) -> tuple[Diff, list[Ch
         why = "the paper's schedule"
     value = f"{total:g} kimg, phases of {phase:g} kimg"
     choices.append(Choice("length", value, why, ("schedule.stable_kimg", "schedule.fade_kimg")))
+    held = min(256, facts.images // 20) if facts.images >= 1000 else 0
+    why = "never trained on: they show whether D learns the others by heart"
+    why = why if held else f"each of {facts.images:,} images counts"
+    choices.append(Choice("held out", f"{held:,} images" if held else "no image", why, ("data.holdout",)))
     precision = "bf16" if facts.bf16 and not cpu else "fp32"
     why = "native on this device" if precision == "bf16" else "exact everywhere"
     choices.append(Choice("precision", precision, why, ("training.precision",)))
@@ -101,6 +105,7 @@ def choose(facts: Facts, total_kimg: float | None = None) -> tuple[Diff, list[Ch
         choices.append(Choice("labels", f"{facts.classes} classes", "the data has them and --labels was given"))
 
     diff: Diff = {
+        "data": {"holdout": held},
         "generator": {"fmap_base": base, "fmap_max": most, "z_dim": latent, "w_dim": latent, "mapping_width": latent},
         "discriminator": {"fmap_base": base, "fmap_max": most},
         "schedule": {

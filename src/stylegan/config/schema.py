@@ -154,6 +154,9 @@ class DataConfig(Section):
     path: str = Field("", description="prepared data set, or a folder or zip of images")
     mirror: bool = Field(False, description="flip half of the images left-right (never for text or digits)")
     use_labels: bool = Field(False, description="train class-conditionally with the data set's labels")
+    holdout: int = Field(
+        0, ge=0, description="images never trained on, by which D's overfitting is measured; 0 = train on all"
+    )
     fingerprint: str = Field("", description="identity of the prepared data; filled in by training")
 
 
@@ -229,6 +232,9 @@ class TrainingConfig(Section):
 
     seed: int = Field(0, ge=0, description="seed of weights, sampler, latents and noise")
     precision: Precision = Field("fp32", description="fp32, tf32, or bf16 convolutions (weights stay fp32)")
+    graphs: Literal["auto", "on", "off"] = Field(
+        "auto", description="replay each half step as one CUDA graph where nothing fades; auto = off for now"
+    )
     micro_batch: int = Field(
         0, ge=0, description="most samples per process and pass, the rest by accumulation; 0 = no limit"
     )
@@ -245,6 +251,7 @@ class TrainingConfig(Section):
     checkpoint_ticks: int = Field(1, ge=1, description="write a resumable checkpoint every so many ticks")
     keep_checkpoints: int = Field(2, ge=1, description="how many of the last checkpoints to keep")
     keep_every_kimg: float = Field(0.0, ge=0, description="keep one checkpoint in so many kimg for good; 0 = none")
+    health: bool = Field(True, description="measure the training's health at every tick, and say what is wrong")
     hang_seconds: float = Field(
         300.0, ge=0, description="end a training of several processes when one does not answer for so long; 0 = never"
     )

@@ -1,45 +1,29 @@
-"""One writer per output folder, on every system. The lock goes with its process, however that ends."""
+"""One writer per output folder. The lock goes with its process, however that ends."""
 
 from __future__ import annotations
 
-import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO
+
+from filelock import FileLock, Timeout
 
 from stylegan.errors import UserError
 
 
 @contextmanager
 def locked(folder: Path, wait: bool = False) -> Iterator[None]:
-    """Hold `folder`/.lock. Where another process holds it: wait for it, or UserError."""
-    with open(folder / ".lock", "a+b") as file:
-        while not _try(file):
-            if not wait:
-                raise UserError(f"{folder}: another process is preparing this data set; wait for it to finish")
-            time.sleep(0.5)
-        yield
+    """Hold `folder`/.lock. Where another process holds it: wait for it, or UserError.
 
-
-def _try(file: IO[bytes]) -> bool:
-    """Take the lock without waiting; False where another process has it. Closing the file gives it back."""
-    if sys.platform == "win32":
-        import msvcrt
-
-        try:
-            file.seek(0)
-            msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
-        except OSError:
-            return False
-        return True
-    import fcntl
-
+    On a file system without locks nothing is held.
+    """
+    lock = FileLock(folder / ".lock", timeout=-1 if wait else 0)
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
+        held = lock.acquire(poll_interval=0.2)
+    except Timeout:
+        raise UserError(f"{folder}: another process is preparing this data set; wait for it to finish") from None
+    except NotImplementedError:  # a file system without locks
+        yield
+        return
+    with held:
+        yield

@@ -6,6 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 
+from stylegan.errors import UserError
+
+HOLDOUT = 0x5EED  # of the permutation from which held-out images are taken
+
 
 def epoch_indices(
     seed: int,  # not negative
@@ -30,6 +34,24 @@ def epoch_indices(
         position += len(part)
         count -= len(part)
     return np.concatenate(parts) if parts else np.empty(0, np.int64)
+
+
+def split(
+    n: int,  # size of the data set
+    holdout: int,  # images to hold out
+) -> tuple[np.ndarray, np.ndarray]:
+    """(int64 [n - holdout] rows to train on, in their order; int64 [holdout] rows never trained on).
+
+    The same rows whatever the seed of a training, so that runs can be compared: the first of one fixed permutation
+    of n, of which more are taken for a larger `holdout`. UserError: more than half of the images.
+    """
+    if not 0 <= holdout <= n // 2:
+        raise UserError(f"data.holdout {holdout}: the data set has {n} images; hold out at most half, {n // 2}")
+    order = np.argsort(np.random.PCG64(np.random.SeedSequence((n, HOLDOUT))).random_raw(n), kind="stable")
+    held = order[:holdout].astype(np.int64)
+    kept = np.ones(n, bool)
+    kept[held] = False
+    return np.flatnonzero(kept).astype(np.int64), held
 
 
 @lru_cache(maxsize=4)

@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,7 @@ class Run:
     best_kimg: float = 0.0
     disk_bytes: int = 0
     note: str = ""  # why it ended, where that is not plain
+    health: list[str] = field(default_factory=list)  # codes of what was found at the last report: collapse, ...
 
     def as_json(self) -> dict[str, Any]:
         """All fields."""
@@ -84,6 +85,7 @@ def look(path: Path) -> Run:
         best_kimg=best_kimg,
         disk_bytes=disk,
         note=note,
+        health=_health(last),
     )
 
 
@@ -97,6 +99,15 @@ def _state(path: Path, saved: dict[str, Any], words: str) -> tuple[str, str]:
     if re.search(r"(^|: )(stopped|already at)\b", words):
         return "stopped", words
     return "crashed", f"last words: {words}" if words else ""
+
+
+def _health(last: dict[str, Any]) -> list[str]:
+    """The codes of what a report found."""
+    health = last.get("health")
+    found = health.get("findings") if isinstance(health, dict) else None
+    if not isinstance(found, list):
+        return []
+    return [str(finding["code"]) for finding in found if isinstance(finding, dict) and "code" in finding]
 
 
 def is_held(lock: Path) -> bool:

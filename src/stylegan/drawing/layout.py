@@ -88,12 +88,12 @@ class Sheet:
         `upright` texts read up the page.
         """
         pairs = list(zip(texts, strips, strict=False))
-        while size > 7 and any(_font(size).getlength(text) > length for text, (_, _, length) in pairs):
+        while size > 7 and any(font(size).getlength(text) > length for text, (_, _, length) in pairs):
             size -= 1
         for text, (y, x, length) in pairs:
             strip = Image.new("L", (length, self.line), 255)
             draw = ImageDraw.Draw(strip)
-            draw.text((length / 2, self.line / 2), text, fill=0, font=_font(size), anchor="mm")
+            draw.text((length / 2, self.line / 2), text, fill=0, font=font(size), anchor="mm")
             if upright:
                 strip = strip.transpose(Image.Transpose.ROTATE_90)
             ink = np.asarray(strip)[:, :, None]
@@ -106,7 +106,7 @@ class Sheet:
 
 
 @cache
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def font(size: int) -> ImageFont.FreeTypeFont:
     """Pillow's own scalable font, which has Latin letters only (no ψ)."""
     font = ImageFont.load_default(size)
     assert isinstance(font, ImageFont.FreeTypeFont), "Pillow was built without FreeType"

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 NoiseMode = Literal["random", "stored", "none"]
 Progress = Callable[[int, int], None]  # images done, images in all
+MEAN_OF = 1000  # latents the mean w of a class is taken of
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,8 @@ class Look:
     lod: float | None = None  # level of detail; None = the one the network was trained to
     batch: int = 16  # samples per pass on a GPU; the CPU takes one at a time
     channels: tuple[int, ...] | None = None  # image channels to draw; None = all
+    noise_layers: tuple[int, ...] | None = None  # layers that get their noise, the others none; None = all
+    centres: torch.Tensor | None = field(default=None, compare=False)  # [classes, D]: truncate towards these
 
     def check(self, G: Generator) -> Look:
         """The look with its settings checked against a generator. UserError names what does not fit."""
@@ -114,11 +117,39 @@ def map_latents(G: Generator, z: torch.Tensor, labels: torch.Tensor | None, look
     rows = []
     with torch.inference_mode(), exact_float32(device):
         for start, stop in _chunks(len(z), look.batch, device):
-            ws = G.mapping(z[start:stop], None if labels is None else labels[start:stop])
-            rows.append(G.truncate(ws, look.psi, cutoff))
+            part = None if labels is None else labels[start:stop]
+            ws = G.mapping(z[start:stop], part)
+            if look.centres is None or part is None or look.psi is None:
+                rows.append(G.truncate(ws, look.psi, cutoff))
+            else:  # labels between two classes have a centre between theirs
+                truncated = torch.lerp((part @ look.centres.to(part))[:, None], ws[:, :cutoff], float(look.psi))
+                rows.append(torch.cat([truncated, ws[:, cutoff:]], dim=1))  # n L D
     if not rows:
         return torch.empty(0, G.config.num_layers, G.config.w_dim, device=device)
     return torch.cat(rows)  # N L D
+
+
+def class_centres(G: Generator, classes: Sequence[int] | None = None, count: int = MEAN_OF) -> torch.Tensor:
+    """The mean w of classes over the latents of seeds 0 to count − 1, the same for each: [all classes, D].
+
+    For `Look.centres`: truncation then pulls a class towards its own mean, not towards that of all, which makes
+    classes alike. Rows of classes that are not asked for (None = all) hold the mean of all. UserError for a model
+    without classes or without styles.
+    """
+    if not G.config.labels:
+        raise UserError(
+            "this model was trained without classes, so there are no class means; leave --towards class out, or train "
+            "one with `stylegan train --labels`"
+        )
+    check_truncatable(G)
+    device = G.w_avg.device
+    z = latents.z_from_seeds(range(count), G.config.z_dim).to(device)
+    centres = G.w_avg.detach().float().repeat(G.config.labels, 1)  # classes D
+    with torch.inference_mode(), exact_float32(device):
+        for number in range(G.config.labels) if classes is None else dict.fromkeys(classes):
+            labels = torch.full((count,), number, device=device)
+            centres[number] = G.mapping.w(z, labels).double().mean(0).to(centres)
+    return centres
 
 
 def stream(
@@ -152,6 +183,10 @@ def _render_batch(G: Generator, ws: torch.Tensor, noise_seeds: Sequence[int], lo
         drawn = latents.noise_from_seeds(list(dict.fromkeys(noise_seeds)), G.synthesis.noise_sizes(lod))
         index = {seed: i for i, seed in enumerate(dict.fromkeys(noise_seeds))}
         noise = [layer[[index[seed] for seed in noise_seeds]].to(device) for layer in drawn]
+    if look.noise_layers is not None and noise != "none":
+        if noise == "stored":
+            noise = [G.synthesis.get_buffer(f"noise{i}") for i in range(look.layers_of(G))]
+        noise = [x if i in look.noise_layers else torch.zeros_like(x) for i, x in enumerate(noise)]
     try:
         with exact_float32(device):
             pictures = G.synthesis(ws.to(device), lod=lod, noise=noise)

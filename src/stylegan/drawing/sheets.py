@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -152,10 +153,9 @@ def truncation_sheet(
     if not psis:
         raise UserError("a truncation sweep needs at least one psi, such as --psis 1,0.7,0.5,0,-0.5,-1")
     cutoff = G.config.num_layers if look.cutoff is None else look.cutoff
-    ws = map_seeds(G, seeds, classes, Look(batch=look.batch))
     cells = [(i, j) for i in range(len(seeds)) for j in range(len(psis))]
-    with torch.inference_mode():
-        swept = torch.stack([G.truncate(ws, psi, cutoff) for psi in psis], dim=1).flatten(0, 1)  # N·P L D
+    columns = [map_seeds(G, seeds, classes, replace(look, psi=psi, cutoff=cutoff)) for psi in psis]
+    swept = torch.stack(columns, dim=1).flatten(0, 1)  # N·P L D
     sheet = Sheet(
         len(seeds),
         len(psis),

@@ -14,7 +14,7 @@ from safetensors.torch import save
 from stylegan import __version__, images
 from stylegan.drawing import contact_sheet, default_look
 from stylegan.errors import UserError
-from stylegan.snapshot import Snapshot, read_snapshot
+from stylegan.snapshot import Snapshot, in_order, read_snapshot
 
 _ABSOLUTE = re.compile(r"(?:/|~|[A-Za-z]:[\\/]|\\\\)[^\n]*")
 SHEET_SIDE = 2048  # pixels, at most
@@ -23,7 +23,8 @@ SHEET_SIDE = 2048  # pixels, at most
 def public_copy(path: Path) -> bytes:
     """The model file, with nothing but the last part of every absolute path in its header."""
     header, tensors = read_snapshot(path)
-    return save(tensors, metadata={"format": "pt", "stylegan": json.dumps(_without_paths(header), ensure_ascii=False)})
+    text = json.dumps(_without_paths(header), ensure_ascii=False)
+    return in_order(save(tensors, metadata={"format": "pt", "stylegan": text}))
 
 
 def _without_paths(value: Any) -> Any:
@@ -120,6 +121,8 @@ def _facts(model: Snapshot) -> dict[str, Any]:
             f"from {entry.get('format', 'a file')}, {file}, sha256 {entry.get('sha256')}"
         )
     library = training.get("library") or {}
+    if not isinstance(library, dict):  # a training notes its version alone
+        library = {"stylegan-torch": library}
     facts["made with"] = ", ".join(f"{k} {v}" for k, v in library.items()) or f"stylegan-torch {__version__}"
     return facts
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from stylegan.data import Dataset
 from stylegan.distributed import Processes
@@ -20,7 +21,15 @@ from stylegan.metrics.classifier import ClassifierNetwork, Recipe
 from stylegan.metrics.exchange import Stopwatch
 from stylegan.metrics.features import FeatureNetwork, describe, open_features
 from stylegan.metrics.latent_space import classified_latents, path_distances
-from stylegan.metrics.passes import Measured, Progress, RealFeatures, Request, measure_fakes, measure_reals
+from stylegan.metrics.passes import (
+    FakeFeatures,
+    Measured,
+    Progress,
+    RealFeatures,
+    Request,
+    measure_fakes,
+    measure_reals,
+)
 from stylegan.metrics.path_length import EPSILON
 from stylegan.metrics.protocols import METRICS, Protocol
 from stylegan.metrics.results import score, score_neighbours, score_path, score_separability
@@ -122,6 +131,8 @@ def evaluate(
     fakes = Fakes(generator, options.seed, options.psi, options.lod, classes)
     watch = Stopwatch(generator.w_avg.device)
     how = Measured(processes, options.batch, watch, progress)
+    for p in protocols:
+        replace(fakes, mixing=p.mixing).check_mixing()
     found: dict[str, dict[str, Any]] = {}
     result = Evaluation(found, {})
     if separable:
@@ -151,8 +162,21 @@ def evaluate(
         found[name]["network"] = describe(network)
     result.metrics = {p.name: found[p.name] for p in protocols}
     result.seconds = watch.seconds()
-    result.notes = _notes(generator, dataset, options, protocols)
+    result.notes = _notes(generator, dataset, options, protocols) + _one_sided(result.metrics)
     return result
+
+
+def _one_sided(metrics: Mapping[str, dict[str, Any]]) -> list[str]:
+    """What a separability says nothing about: attributes that all samples left have, or none."""
+    notes = []
+    for name, entry in metrics.items():
+        alone = [a for a, found in entry.get("attributes", {}).items() if found["share_kept"] in (0.0, 1.0)]
+        if alone:
+            notes.append(
+                f"{name}: of {', '.join(alone)} the most confident half has only one value, which counts as 0 bits; "
+                f"attributes that about half of the images have say more (--attributes)"
+            )
+    return notes
 
 
 def _compare(
@@ -167,19 +191,23 @@ def _compare(
         if p.compares and key not in real:
             wanted = replace(reals, count=p.reals)
             real[key] = measure_reals(used[p.name], wanted, key in keeps, how, options.cache)
-    by_network: dict[int, list[Protocol]] = {}
-    for p in protocols:
-        by_network.setdefault(id(used[p.name]), []).append(p)
-    requests = [
-        Request(
-            used[group[0].name],
-            tuple(sorted({p.samples for p in group if p.kind in ("fid", "fdd")})),
-            max((p.samples for p in group if p.keeps_features), default=0),
-            max((p.samples for p in group if p.kind == "is"), default=0),
-        )
-        for group in by_network.values()
-    ]
-    got = dict(zip(by_network, measure_fakes(fakes, requests, how), strict=True))
+    got: dict[tuple[int, int], FakeFeatures] = {}
+    for mixing in sorted({p.mixing for p in protocols}):
+        by_network: dict[tuple[int, int], list[Protocol]] = {}
+        for p in protocols:
+            if p.mixing == mixing:
+                by_network.setdefault((id(used[p.name]), mixing), []).append(p)
+        requests = [
+            Request(
+                used[group[0].name],
+                tuple(sorted({p.samples for p in group if p.kind in ("fid", "fdd")})),
+                max((p.samples for p in group if p.keeps_features), default=0),
+                max((p.samples for p in group if p.kind == "is"), default=0),
+            )
+            for group in by_network.values()
+        ]
+        drawn = replace(fakes, mixing=mixing)
+        got |= dict(zip(by_network, measure_fakes(drawn, requests, how), strict=True))
     if not how.processes.first:
         return
     for p in protocols:
@@ -187,11 +215,13 @@ def _compare(
         with how.watch.work("formulas"):
             if p.kind == "nn":
                 features = real[number, p.reals]
-                found, distances, rows = score_neighbours(p, features, got[number], fakes.device)
+                found, distances, rows = score_neighbours(p, features, got[number, p.mixing], fakes.device)
                 indices = replace(reals, count=p.reals).indices
                 result.neighbours = (p, distances, indices[rows])
             else:
-                found = score(p, real.get((number, p.reals)), got[number], options.batch, fakes.device)
+                found = score(p, real.get((number, p.reals)), got[number, p.mixing], options.batch, fakes.device)
+        if p.mixing > 1:
+            found["latents"] = p.mixing
         result.metrics[p.name] = found
 
 
@@ -217,8 +247,14 @@ def _classifier(generator: Generator, dataset: Dataset, options: Options, how: M
     path = key_path(folder, "classifier", description)
     if how.processes.share(path.exists()) is False:
         if how.processes.first:
-            made = _train(dataset, targets, names, recipe, device, how)
-            classifiers.save_classifier(path, made.network, names, made.accuracies)
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise UserError(f"--cache {folder}: cannot be written ({error.strerror}); choose another") from None
+            with FileLock(f"{path}.lock"):  # evaluations that run at the same time train it once
+                if not path.exists():
+                    made = _train(dataset, targets, names, recipe, device, how)
+                    classifiers.save_classifier(path, made.network, names, made.accuracies)
         how.processes.barrier()
     return classifiers.open_classifier(path, device, "classifier")
 

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+KEPT = 0.5  # share of the samples that is kept per attribute, the most confident ones: 100,000 of 200,000
+
 
 def joint_distribution(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """p(X, Y) [2, 2] from two arrays of truth values [n]: row = X, column = Y."""
@@ -103,7 +105,7 @@ def most_confident(logits: np.ndarray, keep: int) -> np.ndarray:
     return np.argsort(-np.abs(np.asarray(logits, np.float64)), kind="stable")[:keep]
 
 
-def separability(latents: np.ndarray, logits: np.ndarray, keep: float = 0.5) -> list[float]:
+def separability(latents: np.ndarray, logits: np.ndarray, keep: float = KEPT) -> list[float]:
     """H(Y|X) in bits per attribute, from latents [n, d] and classifier logits [n, attributes].
 
     Per attribute: the most confident `keep` of the samples (half: 100,000 of 200,000 in the paper), Y the sign

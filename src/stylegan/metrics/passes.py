@@ -162,6 +162,7 @@ class FakeFeatures:
 def measure_fakes(fakes: Fakes, requests: Sequence[Request], how: Measured) -> list[FakeFeatures]:
     """Generated images, each drawn once, through all networks. UserError where the weights have diverged."""
     most = max(request.most for request in requests)
+    title = "generated images" + (f", {fakes.mixing} latents each" if fakes.mixing > 1 else "")
     found = [
         FakeFeatures({n: [FeatureStatistics(r.network.dim, _sums_on(r.network.device)) for _ in range(BLOCKS)]
                       for n in r.moments})
@@ -174,8 +175,9 @@ def measure_fakes(fakes: Fakes, requests: Sequence[Request], how: Measured) -> l
         for part in how.shares(most):
             with how.watch.work("latents and noise"):
                 z, labels, noise = fakes.latents(part), fakes.labels(part), fakes.noise(part)
+                mixed = fakes.mixed(part)
             with how.watch.network("generator"):
-                pictures = fakes.draw(fakes.map(z, labels), noise)
+                pictures = fakes.draw(fakes.map(z, labels, mixed), noise)
             finite &= torch.isfinite(pictures).all()
             levels = to_uint8(pictures)
             for i, request in enumerate(requests):
@@ -185,8 +187,8 @@ def measure_fakes(fakes: Fakes, requests: Sequence[Request], how: Measured) -> l
                     features, logits = request.network(levels[: request.most - part.start])
                 with how.watch.work("statistics"):
                     _take(request, found[i], kept[i], sure[i], part, features, logits, how.batch)
-            how.tell("generated images", part.stop, most)
-    how.tell("generated images", most, most)
+            how.tell(title, part.stop, most)
+    how.tell(title, most, most)
     if how.processes.any(not bool(finite)):
         raise UserError("the model draws NaN or infinity: its weights have diverged; use an earlier snapshot")
     for i, request in enumerate(requests):

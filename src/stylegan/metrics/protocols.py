@@ -1,6 +1,7 @@
 """What each metric is, by names that carry the protocol: `fid50k` is FID of 50,000 generated images.
 
-A count stands in the name and may be any: fid50k, fid2k, fid500, kid10k, pr50k3 (k = 3), ppl2k_w_end.
+A count stands in the name and may be any: fid50k, fid2k, fid500, kid10k, pr50k3 (k = 3), ppl2k_w_end. What compares
+single images may end in _mix2 to _mix9: each image is mixed from so many latents (the stress test of Table 2).
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Kind:
 
 COUNT = r"(?P<n>\d+(?:\.\d+)?k?)"
 SPACE = r"(?P<space>[wz])_?(?P<sampling>full|end)"
+MIX = r"(?:_mix(?P<mix>[1-9]))?"
+MIXABLE = ("fid", "kid", "is", "fdd", "pr", "dc")
 
 METRICS: dict[str, Kind] = {
     "fid": Kind("fid50k", rf"fid{COUNT}(?P<full>_full)?", 0, "inception", ("fid",), ("lower",),
@@ -64,6 +67,7 @@ class Protocol:
     k: int = 0
     space: str = ""
     sampling: str = ""
+    mixing: int = 1  # latents that each image is mixed from
 
     @property
     def values(self) -> tuple[str, ...]:
@@ -89,7 +93,7 @@ def parse_metric(name: str) -> Protocol:
     """A metric by name. UserError for others, with the nearest ones and the smallest count."""
     text = name.strip().lower()
     for kind, row in METRICS.items():
-        match = re.fullmatch(row.pattern, text)
+        match = re.fullmatch(row.pattern + (MIX if kind in MIXABLE else ""), text)
         if match is None:
             continue
         found = match.groupdict()
@@ -107,6 +111,7 @@ def parse_metric(name: str) -> Protocol:
             k=k,
             space=found.get("space") or "",
             sampling=found.get("sampling") or "",
+            mixing=int(found.get("mix") or 1),
         )
     usual = usual_names()
     near = difflib.get_close_matches(text, usual, n=3, cutoff=0.4) or usual

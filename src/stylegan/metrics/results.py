@@ -12,7 +12,7 @@ from stylegan.errors import UserError
 from stylegan.metrics.frechet import FeatureStatistics, factor, frechet_distance
 from stylegan.metrics.inception_scores import inception_score
 from stylegan.metrics.kernel import kid
-from stylegan.metrics.linear_separability import separability, separability_score
+from stylegan.metrics.linear_separability import KEPT, most_confident, separability, separability_score
 from stylegan.metrics.manifold import (
     density_coverage,
     kth_neighbour_distances,
@@ -186,7 +186,12 @@ def score_separability(
     """The entry of a linear separability, from latents [n, d] and classifier logits [n, attributes]."""
     entropies = separability(latents, logits)
     attributes = {
-        name: {"conditional_entropy_bits": h, "share": float((column > 0).mean()), "classifier_accuracy": accuracy}
+        name: {
+            "conditional_entropy_bits": h,
+            "share": float((column > 0).mean()),
+            "share_kept": float((column[most_confident(column, round(len(column) * KEPT))] > 0).mean()),
+            "classifier_accuracy": accuracy,
+        }
         for name, h, column, accuracy in zip(names, entropies, logits.T, accuracies, strict=True)
     }
     return entry(protocol, (separability_score(entropies),), [], attributes=attributes)

@@ -19,7 +19,8 @@ from stylegan.data import Dataset
 from stylegan.errors import UserError
 from stylegan.networks import Generator
 
-STREAMS = {"z": 0, "noise": 1, "label": 2, "z2": 3, "t": 4, "mirror": 5, "subset": 6}
+STREAMS = {"z": 0, "noise": 1, "label": 2, "z2": 3, "t": 4, "mirror": 5, "subset": 6, "cuts": 7}
+STREAMS |= {f"mix{i}": 6 + i for i in range(2, 10)}  # the second and further latents of an image (Table 2)
 
 
 def stream(seed: int, index: int, name: str) -> np.random.Generator:
@@ -33,13 +34,22 @@ def chunks(count: int, batch: int, rank: int = 0, world: int = 1) -> Iterator[ra
         yield range(start, min(start + batch, count))
 
 
+@dataclass(frozen=True)
+class Mixed:
+    """The further latents of images that are mixed from several: others K-1 times [N, Z]; owner [N, L] in 0..K-1."""
+
+    others: list[torch.Tensor]
+    owner: torch.Tensor
+
+
 @dataclass
 class Fakes:
     """Generated images of one generator under one seed.
 
     psi None = no truncation, as the paper's metrics are defined; otherwise all layers are truncated. lod None =
     the generator's. Images below its full size are enlarged (nearest), as officially. classes: what labels are
-    drawn from, so that classes are as frequent as in the data; None = all equally.
+    drawn from, so that classes are as frequent as in the data; None = all equally. mixing: how many latents each
+    image is mixed from (Table 2).
     """
 
     generator: Generator
@@ -47,6 +57,7 @@ class Fakes:
     psi: float | None = None
     lod: float | None = None
     classes: np.ndarray | None = None  # int64 [n]
+    mixing: int = 1
 
     @property
     def device(self) -> torch.device:
@@ -89,15 +100,45 @@ class Fakes:
         parts = drawn.to(self.device).split([h * w for h, w in sizes], dim=1)
         return [part.reshape(-1, 1, *size).contiguous() for part, size in zip(parts, sizes, strict=True)]  # N 1 h w
 
+    def mixed(self, indices: Sequence[int]) -> Mixed | None:
+        """What the second and further latents of each sample are, and which layers take them; None without mixing.
+
+        The crossover points are drawn for each sample, all different, among the layers that act (Table 2's test).
+        """
+        if self.mixing == 1:
+            return None
+        count, active = self.generator.config.num_layers, len(self.generator.synthesis.noise_sizes(self.lod_used))
+        owner = np.zeros((len(indices), count), np.int64)
+        for row, i in zip(owner, indices, strict=True):
+            for cut in stream(self.seed, i, "cuts").choice(np.arange(1, active), self.mixing - 1, replace=False):
+                row[cut:] += 1
+        others = [self.latents(indices, f"mix{k}") for k in range(2, self.mixing + 1)]
+        return Mixed(others, torch.from_numpy(owner))
+
+    def check_mixing(self) -> None:
+        """UserError where the network's layers cannot be shared out to so many latents."""
+        active = len(self.generator.synthesis.noise_sizes(self.lod_used))
+        if self.mixing > 1 and not self.generator.config.styles:
+            raise UserError(
+                f"_mix{self.mixing}: this is a traditional generator (configuration A or B), which has no styles to mix"
+            )
+        if not 1 <= self.mixing <= active:
+            raise UserError(f"_mix{self.mixing}: this network has {active} layers, so give 1 to {active} latents")
+
     @property
     def lod_used(self) -> float:
         return float(self.generator.lod if self.lod is None else self.lod)
 
     @torch.inference_mode()
-    def map(self, z: torch.Tensor, labels: torch.Tensor | None) -> torch.Tensor:
-        """z [N, Z] -> ws [N, L, D], truncated if psi says so."""
+    def map(self, z: torch.Tensor, labels: torch.Tensor | None, mixed: Mixed | None = None) -> torch.Tensor:
+        """z [N, Z] -> ws [N, L, D], mixed with further latents if given, truncated if psi says so."""
         G = self.generator
-        return G.truncate(G.mapping(z.to(self.device), labels), self.psi, G.config.num_layers)
+        ws = G.mapping(z.to(self.device), labels)
+        if mixed is not None:
+            every = torch.stack([ws, *(G.mapping(other.to(self.device), labels) for other in mixed.others)])  # K N L D
+            owner = mixed.owner.to(self.device)[None, :, :, None]
+            ws = every.gather(0, owner.expand(1, *ws.shape))[0]
+        return G.truncate(ws, self.psi, G.config.num_layers)
 
     @torch.inference_mode()
     def draw(self, ws: torch.Tensor, noise: Any) -> torch.Tensor:

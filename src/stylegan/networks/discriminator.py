@@ -9,8 +9,10 @@ from stylegan import lod as lods
 from stylegan.config import Config, DiscriminatorConfig
 from stylegan.networks.labels import as_one_hot
 from stylegan.networks.layers import EqualizedConv2d, EqualizedLinear, EqualizedWeight
+from stylegan.ops.packed import conv_downscale_packed, pack, packs
 from stylegan.ops.resample import blur2d, conv_downscale2d, downscale2d
-from stylegan.ops.style import activate, minibatch_stddev
+from stylegan.ops.style import activate, at_least_float32, bias_activate, minibatch_stddev
+from stylegan.ops.switch import laid_out
 
 
 class DownBlock(nn.Module):
@@ -26,12 +28,15 @@ class DownBlock(nn.Module):
         self.down_bias = nn.Parameter(torch.zeros(outputs))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        """[N, Cin, H, W] -> [N, Cout, H/2, W/2]."""
-        x = activate(self.conv(x), self.config.nonlinearity)
-        if self.config.blur:
-            x = blur2d(x, self.config.blur)
-        x = conv_downscale2d(x, self.down.scaled(x.dtype)) + self.down_bias.to(x.dtype).reshape(1, -1, 1, 1)
-        return activate(x, self.config.nonlinearity)
+        """[N, Cin, H, W], or packed [N, 4·Cin, H/2, W/2], -> [N, Cout, H/2, W/2]."""
+        x, weight = self.conv(x, self.config.nonlinearity), self.down.scaled(x.dtype)
+        if x.shape[1] == 4 * weight.shape[1]:
+            x = conv_downscale_packed(x, weight, self.config.blur)
+        else:
+            if self.config.blur:
+                x = blur2d(x, self.config.blur)
+            x = conv_downscale2d(x, weight)
+        return bias_activate(x, self.down_bias, self.config.nonlinearity)
 
 
 class Head(nn.Module):
@@ -52,8 +57,8 @@ class Head(nn.Module):
         """[N, C, h0, w0] -> [N, classes or 1], in float32."""
         if self.config.mbstd_group > 1:
             x = minibatch_stddev(x, self.config.mbstd_group, self.config.mbstd_features)
-        x = activate(self.conv(x), self.config.nonlinearity)
-        x = activate(self.dense0(x.float()), self.config.nonlinearity)
+        x = self.conv(x, self.config.nonlinearity)
+        x = activate(self.dense0(at_least_float32(x)), self.config.nonlinearity)
         return self.dense1(x)
 
 
@@ -94,14 +99,19 @@ class Discriminator(nn.Module):
                 f"images {list(images.shape)}: at lod {lod:g} this network takes [N, {', '.join(map(str, expected))}]"
             )
         one_hot = as_one_hot(labels, config.labels, n, like=images) if config.labels else None
-        x = self._from_rgb(images, level)
+        x = self._from_rgb(images, level, packed=self._packs(images, level))
         for k in range(level, 0, -1):
+            if k < level and self._packs(x, k):
+                x = pack(x)
             x = self.blocks[k - 1](x)
             if k == level and fade:
                 x = torch.lerp(x, self._from_rgb(downscale2d(images), level - 1), fade)
         scores = self.head(x)
         return scores if one_hot is None else (scores * one_hot).sum(dim=1, keepdim=True)  # N 1
 
-    def _from_rgb(self, images: torch.Tensor, level: int) -> torch.Tensor:
-        x = self.from_rgb[level](images.to(self.compute_dtype))
-        return activate(x, self.config.nonlinearity) if self.config.from_rgb_activation else x
+    def _packs(self, like: torch.Tensor, level: int) -> bool:
+        return level > 0 and packs(like, self.config.size(level), self.config.blur)
+
+    def _from_rgb(self, images: torch.Tensor, level: int, packed: bool = False) -> torch.Tensor:
+        x = laid_out((pack(images) if packed else images).to(self.compute_dtype))
+        return self.from_rgb[level](x, self.config.nonlinearity if self.config.from_rgb_activation else None)

@@ -11,7 +11,7 @@ def as_one_hot(
     n: int,
     like: torch.Tensor,
 ) -> torch.Tensor | None:
-    """[N, classes] float on the device of `like`, from one-hot rows or from a vector of class numbers [N].
+    """[N, classes] float32 or, as `like`, float64, from one-hot rows or from a vector of class numbers [N].
 
     None where the network is unconditional. ValueError where labels are missing, unexpected or of the wrong size.
     """
@@ -27,4 +27,4 @@ def as_one_hot(
         labels = torch.nn.functional.one_hot(labels.long(), classes)
     if labels.shape != (n, classes):
         raise ValueError(f"labels {list(labels.shape)}: must be [{n}, {classes}] one-hot, or [{n}] class numbers")
-    return labels.to(like.device, torch.float32)
+    return labels.to(like.device, torch.promote_types(like.dtype, torch.float32))

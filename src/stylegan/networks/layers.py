@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from stylegan.ops.conv import conv2d
+from stylegan.ops.packed import from_pixels, packed_conv2d, pixels
+from stylegan.ops.style import bias_activate
 
 SQRT2 = math.sqrt(2.0)
 
@@ -65,7 +67,10 @@ class EqualizedLinear(EqualizedWeight):
 
 
 class EqualizedConv2d(EqualizedWeight):
-    """Convolution of odd kernel size, zero padding, same size: [N, Cin, H, W] -> [N, Cout, H, W]."""
+    """Convolution of odd kernel size, zero padding, same size: [N, Cin, H, W] -> [N, Cout, H, W].
+
+    Packed in, packed out (ops.packed): [N, 4·Cin, h, w] -> [N, 4·Cout, h, w].
+    """
 
     def __init__(
         self,
@@ -79,6 +84,12 @@ class EqualizedConv2d(EqualizedWeight):
         super().__init__((outputs, inputs, kernel, kernel), gain, 1.0, equalized)
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = conv2d(x, self.scaled(x.dtype), padding=self.weight.shape[2] // 2)
-        return x if self.bias is None else x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
+    def forward(self, x: torch.Tensor, nonlinearity: str | None = None) -> torch.Tensor:
+        packed = x.shape[1] == 4 * self.weight.shape[1]
+        weight = self.scaled(x.dtype)
+        x = pixels(packed_conv2d(x, weight)) if packed else conv2d(x, weight, padding=weight.shape[2] // 2)
+        if self.bias is not None and nonlinearity is not None:
+            x = bias_activate(x, self.bias, nonlinearity)
+        elif self.bias is not None:
+            x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
+        return from_pixels(x) if packed else x

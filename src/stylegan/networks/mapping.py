@@ -8,7 +8,7 @@ from torch import nn
 from stylegan.config import GeneratorConfig
 from stylegan.networks.labels import as_one_hot
 from stylegan.networks.layers import EqualizedLinear
-from stylegan.ops.style import activate, pixel_norm
+from stylegan.ops.style import activate, at_least_float32, pixel_norm
 
 
 class MappingNetwork(nn.Module):
@@ -43,7 +43,7 @@ class MappingNetwork(nn.Module):
         """z [N, Z], labels as above -> w [N, D]. ValueError for z of the wrong size."""
         if z.ndim != 2 or z.shape[1] != self.config.z_dim:
             raise ValueError(f"z {list(z.shape)}: this network takes [N, {self.config.z_dim}]")
-        x = z.float()
+        x = at_least_float32(z)
         one_hot = as_one_hot(labels, self.config.labels, z.shape[0], like=z)
         if one_hot is not None:
             y = one_hot if self.label_embedding is None else one_hot @ self.label_embedding

@@ -12,8 +12,10 @@ from stylegan import lod as lods
 from stylegan.config import GeneratorConfig
 from stylegan.networks.layers import SQRT2, EqualizedConv2d, EqualizedLinear, EqualizedWeight
 from stylegan.ops.conv import conv2d
+from stylegan.ops.packed import from_pixels, pack, packed_conv2d, packs, pixels, unpack, upscale_conv_packed
 from stylegan.ops.resample import blur2d, upscale2d, upscale_conv2d
-from stylegan.ops.style import style_epilogue
+from stylegan.ops.style import at_least_float32, style_epilogue
+from stylegan.ops.switch import laid_out
 
 Noise = Literal["random", "stored", "none"] | Sequence[torch.Tensor]
 
@@ -69,12 +71,20 @@ class SynthesisLayer(nn.Module):
             else None
         )
 
-    def forward(self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None) -> torch.Tensor:
-        """x [N, Cin, H, W], w [N, D], noise [N or 1, 1, H', W'] -> [N, Cout, H', W']."""
+    def forward(
+        self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None, packed: bool = False
+    ) -> torch.Tensor:
+        """x [N, Cin, H, W], w [N, D], noise [N or 1, 1, H', W'] -> [N, Cout, H', W'].
+
+        `packed`: this level's tensors are packed (ops.packed), the one it is upscaled from is not.
+        """
         bias: torch.Tensor = self.bias
         if self.conv is not None:
             weight = self.conv.scaled(x.dtype)
-            if self.upscale:
+            if packed:
+                x = upscale_conv_packed(x, weight, self.config.blur) if self.upscale else packed_conv2d(x, weight)
+                x, noise = pixels(x), None if noise is None else pixels(pack(noise))
+            elif self.upscale:
                 x = upscale_conv2d(x, weight)
                 if self.config.bias_before_blur:
                     x = x + bias.to(x.dtype).reshape(1, -1, 1, 1)
@@ -84,7 +94,7 @@ class SynthesisLayer(nn.Module):
             else:
                 x = conv2d(x, weight, padding=1)
         style = None if self.affine is None else self.affine(w).reshape(w.shape[0], 2, -1)  # N 2 C
-        return style_epilogue(
+        x = style_epilogue(
             x,
             noise,
             self.noise_strength,
@@ -95,6 +105,7 @@ class SynthesisLayer(nn.Module):
             self.config.instance_norm,
             self.config.norm_eps,
         )
+        return from_pixels(x) if packed else x
 
 
 class SynthesisNetwork(nn.Module):
@@ -146,16 +157,25 @@ class SynthesisNetwork(nn.Module):
         noises = self._noises(noise, ws.shape[0], lod, ws.device, generator)
         if config.shared_noise:
             noises = [noises[i - i % 2] for i in range(len(noises))]
-        x = self.input(ws, self.compute_dtype)
-        lower = x
+        x = laid_out(self.input(ws, self.compute_dtype))
+        lower, packed = x, False
         for k in range(level + 1):
-            lower = x
+            lower = x = unpack(x) if packed else x
+            packed = self._packs(k, x)
             for i in (2 * k, 2 * k + 1):
-                x = self.layers[i](x, ws[:, i], noises[i])
-        image = self.to_rgb[level](x).float()
+                x = self.layers[i](x, ws[:, i], noises[i], packed)
+        image = at_least_float32(self.to_rgb[level](x))
+        if packed:
+            image = unpack(image)
         if fade:
-            image = torch.lerp(image, upscale2d(self.to_rgb[level - 1](lower).float()), fade)
+            image = torch.lerp(image, upscale2d(at_least_float32(self.to_rgb[level - 1](lower))), fade)
         return image  # N C h w
+
+    def _packs(self, level: int, like: torch.Tensor) -> bool:
+        """Whether a level works on packed tensors (ops.packed); not where someone looks at its layers' outputs."""
+        looked_at = any(layer._forward_hooks for layer in self.layers)
+        config = self.config
+        return level > 0 and packs(like, config.size(level), config.blur) and not (config.bias_before_blur or looked_at)
 
     def _noises(
         self, noise: Noise, n: int, lod: float, device: torch.device, generator: torch.Generator | None

@@ -64,6 +64,13 @@ def _gradients(
     )
 
 
+def _empty_like(y: torch.Tensor, shape: tuple[int, ...]) -> torch.Tensor:
+    """An empty tensor of another shape, channels-last where y is: else a convolution would copy y to its layout."""
+    last = y.is_contiguous(memory_format=torch.channels_last) and not y.is_contiguous()
+    layout = torch.channels_last if last else torch.contiguous_format
+    return torch.empty(shape, dtype=y.dtype, device=y.device, memory_format=layout)
+
+
 class _Forward(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, geometry: Geometry) -> torch.Tensor:
@@ -86,7 +93,7 @@ class _InputGrad(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(dy, w)
         ctx.geometry = geometry
-        x = dy.new_empty(shape)  # only its shape and layout are looked at
+        x = _empty_like(dy, shape)  # only its shape and layout are looked at
         return _gradients(dy, x, w, geometry, [True, False, False])[0]
 
     @staticmethod

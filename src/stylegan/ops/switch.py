@@ -4,13 +4,19 @@
 They agree to float32 rounding. `auto`, the default, is fast on GPUs and the reference on CPUs, where
 `stylegan train` asks for the fast forms (2 to 4 times quicker convolutions at a change of resolution).
 The environment variable STYLEGAN_OPS, or `set_ops`, overrides it.
+
+On a GPU the fast forms are Triton kernels where Triton works, else PyTorch operators; that is tried once, and a
+warning says what was found wrong. With TRITON_INTERPRET=1 kernels run (slowly) on the CPU, for tests.
 """
 
 from __future__ import annotations
 
+import importlib
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 
 import torch
 
@@ -53,3 +59,48 @@ def fast(x: torch.Tensor) -> bool:
     """Whether the fast form runs for this input."""
     mode = ops_mode()
     return mode == "fast" or (mode == "auto" and x.is_cuda)
+
+
+def kernels(x: torch.Tensor) -> bool:
+    """Whether Triton kernels run for this input: fast, in a type they know, on a device where they work."""
+    if not fast(x) or exporting() or x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return False
+    return bool(x.numel()) and (x.is_cuda or interpreting()) and _kernels_work(x.device.type)
+
+
+def interpreting() -> bool:
+    """Whether Triton was asked to interpret its kernels on the CPU."""
+    return os.environ.get("TRITON_INTERPRET") == "1"
+
+
+@cache
+def _kernels_work(kind: str) -> bool:
+    """Runs the smallest kernel once on this kind of device; warns where that fails."""
+    try:
+        fused = importlib.import_module("stylegan.ops.fused")
+        x = torch.tensor([-1.0, 2.0], device=kind).reshape(1, 1, 1, 2)
+        y = fused.bias_activation(x, torch.ones(1, device=kind), "lrelu").flatten().tolist()
+        if y == [0.0, 3.0]:
+            return True
+        problem = f"a kernel gave {y} for [0.0, 3.0]"
+    except Exception as error:  # a missing package, compiler or driver: whatever it is, PyTorch's operators serve
+        problem = f"{type(error).__name__}: {error}".splitlines()[0]
+    warnings.warn(f"no Triton kernels on {kind}, PyTorch's operators instead ({problem})", stacklevel=2)
+    return False
+
+
+def describe(device: torch.device) -> str:
+    """What runs on a device, in words: 'reference', 'fast' or 'fast, Triton kernels'."""
+    x = torch.zeros(1, device=device)
+    return "reference" if not fast(x) else "fast, Triton kernels" if kernels(x) else "fast"
+
+
+def laid_out(x: torch.Tensor) -> torch.Tensor:
+    """x [N, C, H, W] in the layout that networks compute in: channels-last in the fast forms on a GPU, else as it is.
+
+    STYLEGAN_LAYOUT (auto, channels_last or contiguous) overrides it. Every operator keeps the layout it is given.
+    """
+    chosen = os.environ.get("STYLEGAN_LAYOUT", "auto")
+    if chosen == "channels_last" or (chosen == "auto" and x.is_cuda and fast(x)):
+        return x.contiguous(memory_format=torch.channels_last)
+    return x

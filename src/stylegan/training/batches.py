@@ -11,7 +11,7 @@ from stylegan import lod as lods
 from stylegan.config import Config
 from stylegan.data.dataset import Dataset
 from stylegan.data.loader import Loader, Request
-from stylegan.data.sampler import epoch_indices
+from stylegan.data.sampler import epoch_indices, split
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.training import schedule
@@ -54,6 +54,7 @@ class Batches:
 
     def __init__(self, config: Config, dataset: Dataset, processes: Processes, nimg: int, limit: int) -> None:
         self.config, self.dataset, self.processes = config, dataset, processes
+        self.shown, _ = split(len(dataset), config.data.holdout)  # rows of the data set that are trained on
         self.limit = min(n for n in (limit, config.training.micro_batch, 1 << 30) if n)  # samples per pass
         self._loader = Loader(dataset, self._iterations(nimg))
 
@@ -72,7 +73,7 @@ class Batches:
         images, labels = (torch.from_numpy(array) for array in next(self._loader))
         conditional, device = self.config.generator.labels > 0, self.processes.device
         generator = torch.Generator().manual_seed(seed_of(self.config.training.seed, "labels", nimg))
-        drawn = torch.randint(len(self.dataset), (point.batch,), generator=generator)
+        drawn = torch.from_numpy(self.shown)[torch.randint(len(self.shown), (point.batch,), generator=generator)]
         result, start = [], 0
         for rows in self.rows(point.batch):
             piece = slice(start, start + len(rows))
@@ -114,6 +115,6 @@ class Batches:
     def _request(self, point: Point, i: int) -> Request:
         """What this process has to read for the i-th step of a look at the schedule."""
         position = point.nimg + i * point.batch
-        shown = epoch_indices(self.config.training.seed, position, point.batch, len(self.dataset))
+        shown = self.shown[epoch_indices(self.config.training.seed, position, point.batch, len(self.shown))]
         rows: np.ndarray = torch.cat(self.rows(point.batch)).numpy()
         return Request(shown[rows], self.config.generator.size(point.level))

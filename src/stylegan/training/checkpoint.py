@@ -96,7 +96,8 @@ def restore(trainer: Trainer, state: State) -> None:
                 if prefix + key in tensors:
                     value = tensors[prefix + key]
                     adam.state[parameter][key] = value if key == "step" else value.to(parameter.device)
-    trainer.statistics.copy_(tensors["statistics"])
+    saved = tensors["statistics"]
+    trainer.statistics[: len(saved)] = saved.to(trainer.statistics.device)  # earlier versions had fewer
     trainer.augment_p = tensors["augment_p"].to(trainer.statistics.device)
     trainer.d_steps = state.counters["d_steps"]
 

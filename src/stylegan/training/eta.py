@@ -1,10 +1,14 @@
 """How long the rest of a training will take, knowing that later phases are slower.
 
-The cost of an image at a level is taken from the rates measured at that level in this run; for levels not
-reached yet it is extrapolated from the last measured one by arithmetic (multiply-adds of both networks).
+The cost of an image at a level is taken from the rates measured at that level in this run. Levels not reached yet
+cost what they cost before on this machine (`training.rates`), if the machine is as fast now as then; where that is
+not known, the nearest level's cost is scaled by arithmetic (multiply-adds of both networks).
 """
 
 from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping
 
 from stylegan.config import Config
 from stylegan.config.schema import ImageShape
@@ -25,9 +29,10 @@ def multiply_adds(shape: ImageShape, level: int) -> float:
 class Eta:
     """Seconds per image by level, and the seconds that remain."""
 
-    def __init__(self, config: Config) -> None:
+    def __init__(self, config: Config, before: Mapping[int, float] | None = None) -> None:
         self.config = config
-        self.measured: dict[int, float] = {}  # level -> seconds per image
+        self.before = dict(before or {})  # level -> seconds per image, of earlier trainings of this kind
+        self.measured: dict[int, float] = {}  # the same, of this session
 
     def record(self, level: int, seconds_per_image: float) -> None:
         """A measured rate; the latest counts most."""
@@ -35,18 +40,22 @@ class Eta:
         self.measured[level] = seconds_per_image if old is None else 0.5 * (old + seconds_per_image)
 
     def seconds_per_image(self, level: int) -> float | None:
-        """Measured or extrapolated; None before anything was measured."""
+        """Measured, known from before, or extrapolated; None where nothing is known."""
         if level in self.measured:
             return self.measured[level]
-        if not self.measured:
+        shared = [self.measured[k] / self.before[k] for k in self.measured if k in self.before]
+        if level in self.before and (shared or not self.measured):
+            return self.before[level] * (statistics.median(shared) if shared else 1.0)
+        costs = self.measured or self.before
+        if not costs:
             return None
-        known = min(self.measured, key=lambda other: (abs(other - level), -other))
+        known = min(costs, key=lambda other: (abs(other - level), -other))
         g = self.config.generator
-        return self.measured[known] * multiply_adds(g, level) / multiply_adds(g, known)
+        return costs[known] * multiply_adds(g, level) / multiply_adds(g, known)
 
     def remaining(self, nimg: int) -> float | None:
-        """Seconds from `nimg` images to the end of the schedule; None before anything was measured."""
-        if not self.measured:
+        """Seconds from `nimg` images to the end of the schedule; None where nothing is known."""
+        if not self.measured and not self.before:
             return None
         plan, top = self.config.schedule, self.config.generator.top
         starts = schedules.level_starts(plan, top)

@@ -20,16 +20,17 @@ from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.ops.switch import ops_mode, using_ops
 from stylegan.snapshot import save_snapshot
-from stylegan.training import checkpoint, memory, preview, schedule, transfer
+from stylegan.training import checkpoint, memory, preview, rates, schedule, setup, transfer
 from stylegan.training.batches import Batches, check_schedule
 from stylegan.training.checkpoint import Progress
 from stylegan.training.eta import Eta, human_time
 from stylegan.training.faults import FiniteCheck
+from stylegan.training.health.monitor import Monitor
 from stylegan.training.report import Report, averages, memory_gb
 from stylegan.training.run import RunFolder, git_revision
 from stylegan.training.scoring import Scoring
 from stylegan.training.signals import Signals
-from stylegan.training.step import Trainer
+from stylegan.training.step import HEALTH, Trainer
 from stylegan.training.watchdog import Watchdog
 from stylegan.training.writer import Writer
 
@@ -63,8 +64,8 @@ def train(
     processes = distributed.start(device)
     try:
         if dataset is None:
-            dataset = _open_data(config, processes)
-        config = _agreed(config, dataset, processes)
+            dataset = setup.open_data(config, processes)
+        config = setup.agreed(config, dataset, processes)
         check_schedule(config, processes.world)
         folder, problem = None, ""
         if processes.first:
@@ -105,39 +106,6 @@ def _lost_contact(error: RuntimeError, processes: Processes) -> bool:
     return processes.world > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
-def _open_data(config: Config, processes: Processes) -> Dataset:
-    from stylegan.data.cache import open_or_prepare
-
-    if not config.data.path:
-        raise UserError("data.path is empty: name a folder, a zip or a prepared data set, or pass dataset=")
-    if processes.first:
-        dataset = open_or_prepare(config.data.path)
-        processes.barrier()
-        return dataset
-    processes.barrier()
-    return open_or_prepare(config.data.path)
-
-
-def _agreed(config: Config, dataset: Dataset, processes: Processes) -> Config:
-    """The first process's configuration with the data's identity; UserError where networks and data do not fit."""
-    g = config.generator
-    if tuple(g.resolution) not in [tuple(size) for size in dataset.levels]:
-        sizes = ", ".join(f"{w}x{h}" for h, w in dataset.levels)
-        raise UserError(
-            f"generator.resolution {g.resolution[1]}x{g.resolution[0]}: the data set has the sizes {sizes}; "
-            f"choose one of them, or prepare it again"
-        )
-    if g.channels != dataset.channels:
-        raise UserError(f"generator.channels {g.channels}: the data set has {dataset.channels} channels")
-    if g.labels not in (0, dataset.num_classes):
-        raise UserError(f"generator.labels {g.labels}: the data set has {dataset.num_classes or 'no'} classes")
-    data = config.data.model_copy(update={"fingerprint": dataset.fingerprint})
-    config = processes.share(config.model_copy(update={"data": data}))
-    if processes.any(config.data.fingerprint != dataset.fingerprint):
-        raise UserError(f"{data.path}: the processes of this training see different data sets; give all the same")
-    return config
-
-
 class _Session:
     """One session of a run, from start or checkpoint to the end, a limit, or a signal."""
 
@@ -160,7 +128,7 @@ class _Session:
         self.writer = Writer(run / "checkpoints", keep, keep_every)
         self.finite = FiniteCheck(self.trainer, run / "checkpoints")
         self.fault = ""  # why the first process could not write its files
-        self.eta = Eta(config)
+        self.eta = Eta(config, rates.recall(config, processes))
         self.scoring = Scoring(config, self.trainer.G_ema, run, processes)
         self.signals = Signals(patient=processes.world > 1)
         self.preview = preview.Preview(config, processes.device)
@@ -169,6 +137,7 @@ class _Session:
             self.report.say(f"warning: {complaint}")
         for sentence in origin:
             self.report.say(sentence)
+        self.health = Monitor(config, dataset, run, processes)
         self._mark = (self.progress.nimg, time.monotonic())  # where and when the rate was last measured
 
     def run(self) -> Result:
@@ -199,6 +168,7 @@ class _Session:
         finally:
             self.writer.wait()
             self.report.close()
+            rates.remember(config, self.processes, self.eta.measured)
         return Result(self.path, progress.nimg / 1000, not stopped, stopped)
 
     @property
@@ -237,7 +207,8 @@ class _Session:
     def _greet(self) -> None:
         config, progress, report = self.config, self.progress, self.report
         h, w = config.generator.resolution
-        count = f"{len(self.dataset):,} images"
+        held = config.data.holdout
+        count = f"{len(self.dataset):,} images" + (f" ({held} of them held out)" if held else "")
         classes = f", {config.generator.labels} classes" if config.generator.labels else ""
         device = str(self.processes.device)
         if self.processes.device.type == "cuda":
@@ -246,6 +217,8 @@ class _Session:
             f"{'going on with' if progress.nimg else 'training'} {self.path}: {w}x{h}, {count}{classes}, "
             f"{config.schedule.total_kimg:g} kimg, {config.training.precision} on {self.processes.world} x {device}"
         )
+        if self.eta.before:
+            report.say(f"about {human_time(self.eta.remaining(progress.nimg))}, as such trainings went here before")
         if progress.nimg:
             report.say(f"resumed at {progress.nimg / 1000:.1f} kimg")
         elif self.processes.first:
@@ -314,12 +287,13 @@ class _Session:
             "tick": progress.tick,
             "nimg": progress.nimg,
             "kimg": progress.nimg / 1000,
-            "loss": means,
+            "loss": {name: value for name, value in means.items() if name not in HEALTH},
             "schedule": {"lod": point.lod, "resolution": point.resolution, "batch": point.batch, "lr": point.g_lr,
                          "phase": point.phase},
             "time": {"seconds": round(progress.seconds, 3), "images_per_second": 1 / rate, "memory_gb": memory,
                      "seconds_left": left, "saving_seconds": round(self.writer.blocked, 3)},
         }  # fmt: skip
+        news = self.health.look(self.trainer, point, means, entry)
         if self.scoring.due(progress.tick_start, progress.nimg, self._done):
             entry["metrics"] = self.scoring.measure(self.trainer.G_ema, self.dataset, point.lod)
         if self.processes.first:
@@ -334,6 +308,8 @@ class _Session:
             f"{memory:.1f} GB  G {means['loss_g']:.3f}  D {means['loss_d']:.3f}  penalty {means['penalty']:.3f}  "
             f"sign(D(real)) {means['sign_real']:+.2f}  {human_time(left)} left"
         )
+        for sentence in news:
+            self.report.news(sentence, progress.nimg)
         self.trainer.statistics.zero_()
         progress.tick_start = progress.nimg
         if progress.tick % config.training.checkpoint_ticks == 0 and not self._done:

@@ -103,12 +103,18 @@ class Report:
             os.fsync(file.fileno())
         board = self._tensorboard()
         step = entry["nimg"]
-        for group in ("loss", "schedule", "metrics", "time"):
+        for group in ("loss", "schedule", "metrics", "health", "time"):
             for name, value in entry.get(group, {}).items():
-                if value is not None:
+                if isinstance(value, int | float):
                     board.add_scalar(f"{group}/{name}", value, step)
         if grid is not None:
             board.add_image("fakes", grid, step, dataformats="HWC")
+
+    def news(self, text: str, nimg: int) -> None:
+        """A line about the training's health, on the terminal, in log.txt and in TensorBoard."""
+        if self.active:
+            self.say(text)
+            self._tensorboard().add_text("health", text, nimg)
 
     def image(self, name: str, grid: np.ndarray) -> None:
         """A picture that does not change, in TensorBoard."""

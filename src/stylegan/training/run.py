@@ -27,6 +27,7 @@ _HOUSEKEEPING = {
     "training.keep_checkpoints",
     "training.keep_every_kimg",
     "training.hang_seconds",
+    "training.health",
     "training.micro_batch",
     "training.start_from",
 }

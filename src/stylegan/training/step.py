@@ -23,11 +23,16 @@ from stylegan.training.adam import Adam
 from stylegan.training.augment import adapted, augment, draw_augmentation
 from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, seed_of
 from stylegan.training.ema import ema_beta, update_ema
+from stylegan.training.graphs import StaticHalves
 from stylegan.training.memory import OutOfMemory, is_out_of_memory
 from stylegan.training.schedule import Point
 
 # what a pair of steps reports, summed over the steps of a tick; penalty steps are counted apart
-STATISTICS = ("steps", "loss_d", "loss_g", "score_real", "score_fake", "sign_real", "penalty", "penalty_steps")
+STATISTICS = (
+    "steps", "loss_d", "loss_g", "score_real", "score_fake", "sign_real", "penalty", "penalty_steps",
+    "sign_fake", "grad_g", "grad_d",
+)  # fmt: skip
+HEALTH = STATISTICS[-3:]  # those that are reported with the measures of `stylegan.training.health`
 
 
 @dataclass
@@ -57,6 +62,8 @@ class Trainer:
         self.adam_d = Adam(self.D.parameters(), config.schedule.lr, betas, eps)
         self.d_steps = 0
         self._half_done = -1  # nimg of the step whose D half is done
+        self.given: dict[str, torch.Tensor] | None = None  # what a half step takes instead of drawing it (graphs)
+        self.halves = StaticHalves(config, device)
         self.statistics = torch.zeros(len(STATISTICS), device=device)
         self.augment_p = torch.tensor(config.augment.p, device=device)  # probability of each transformation
         self._set_precision()
@@ -69,6 +76,7 @@ class Trainer:
         if self.processes.device.type == "cuda":
             torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
             torch.backends.cudnn.allow_tf32 = precision != "fp32"
+            torch.backends.cudnn.benchmark = True  # few shapes, each used for hours
 
     def reset_optimizers(self) -> None:
         """Adam starts afresh, as officially whenever floor or ceil of lod changes."""
@@ -103,25 +111,31 @@ class Trainer:
         sums = torch.zeros_like(self.statistics)
         mean_w = torch.zeros_like(self.G.w_avg)
 
+        def one_pass(part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+            fakes, w = self._fakes(latents, noise_seed, point, part, part.labels)
+            reals = self._reals(part, lod, nimg, point.batch)
+            loss, penalty, real_scores, fake_scores = self._d_loss(
+                reals, fakes, part, lod, nimg, point.batch, penalised
+            )
+            total = loss if penalty is None else loss + penalty * config.penalty_interval
+            total.sum().div(point.batch).backward()
+            row = _statistics(
+                point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores
+            )
+            return row, w.sum(dim=0) / point.batch
+
         def passes() -> None:
             for part in micro_batches:
-                fakes, w = self._fakes(latents, noise_seed, point, part, part.labels)
-                mean_w.add_(w.sum(dim=0) / point.batch)
-                reals = self._reals(part, lod, nimg, point.batch)
-                loss, penalty, real_scores, fake_scores = self._d_loss(
-                    reals, fakes, part, lod, nimg, point.batch, penalised
-                )
-                total = loss if penalty is None else loss + penalty * config.penalty_interval
-                total.sum().div(point.batch).backward()
-                sums.add_(
-                    _statistics(
-                        point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores
-                    )
-                )
+                static = self.halves.take(len(micro_batches), point)
+                key = ("d", penalised, point)
+                row, w = self.halves.run(self, key, nimg, part, one_pass) if static else one_pass(part)
+                sums.add_(row)
+                mean_w.add_(w)
 
         self._together(passes)
         self._exchange(self.D, sums, mean_w)
         sums[STATISTICS.index("penalty_steps")] = float(penalised and self._has_penalty)
+        sums[STATISTICS.index("grad_d")] = _gradient_norm(self.D)
         self.statistics += sums
         self._adapt_augmentation(sums, point.batch)
         self.adam_d.step()
@@ -139,26 +153,33 @@ class Trainer:
         sums = torch.zeros_like(self.statistics)
         mean_w = torch.zeros_like(self.G.w_avg)
 
+        def one_pass(part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+            labels = part.labels if paired else part.drawn_labels
+            fakes, w = self._fakes(latents, noise_seed, point, part, labels)
+            fake_scores = self.D(self._augmented(fakes, "g", part, nimg, point.batch), labels, lod)
+            if paired:
+                reals = self._reals(part, lod, nimg, point.batch)
+                with torch.no_grad():
+                    real_scores = self.D(self._augmented(reals, "reals", part, nimg, point.batch), labels, lod)
+                loss = losses.g_relativistic(fake_scores, real_scores)
+            elif config.kind == "logistic":
+                loss = losses.g_nonsaturating(fake_scores)
+            else:
+                loss = losses.g_wgan(fake_scores)
+            loss.sum().div(point.batch).backward()
+            return _statistics(point.batch, loss_g=loss), w.detach().sum(dim=0) / point.batch
+
         def passes() -> None:
             for part in micro_batches:
-                labels = part.labels if paired else part.drawn_labels
-                fakes, w = self._fakes(latents, noise_seed, point, part, labels)
-                mean_w.add_(w.detach().sum(dim=0) / point.batch)
-                fake_scores = self.D(self._augmented(fakes, "g", part, nimg, point.batch), labels, lod)
-                if paired:
-                    reals = self._reals(part, lod, nimg, point.batch)
-                    with torch.no_grad():
-                        real_scores = self.D(self._augmented(reals, "reals", part, nimg, point.batch), labels, lod)
-                    loss = losses.g_relativistic(fake_scores, real_scores)
-                elif config.kind == "logistic":
-                    loss = losses.g_nonsaturating(fake_scores)
-                else:
-                    loss = losses.g_wgan(fake_scores)
-                loss.sum().div(point.batch).backward()
-                sums.add_(_statistics(point.batch, loss_g=loss))
+                static = self.halves.take(len(micro_batches), point)
+                key = ("g", False, point)
+                row, w = self.halves.run(self, key, nimg, part, one_pass) if static else one_pass(part)
+                sums.add_(row)
+                mean_w.add_(w)
 
         self._together(passes)
         self._exchange(self.G, sums, mean_w)
+        sums[STATISTICS.index("grad_g")] = _gradient_norm(self.G)
         self.statistics += sums
         self.adam_g.step()
         self.G.update_w_avg(mean_w)
@@ -212,8 +233,7 @@ class Trainer:
         if config.kind == "wgan-gp":
             loss = loss + losses.drift_penalty(real_scores, config.wgan_drift)
             if penalised:
-                generator = torch.Generator().manual_seed(seed_of(self.config.training.seed, "gp", nimg))
-                t = torch.rand(batch, 1, 1, 1, generator=generator)[part.rows].to(reals.device)
+                t = self._taken("between", lambda: self.draw_between(part, nimg, batch))
                 between = losses.interpolate(reals.detach(), fakes.detach(), t).requires_grad_(True)
                 scores = self.D(self._augmented(between, "fakes", part, nimg, batch), part.labels, lod)
                 penalties.append(losses.wgan_penalty(scores, between, config.wgan_lambda, config.wgan_target, lod))
@@ -233,6 +253,15 @@ class Trainer:
         """Images of the generator in training, [n, C, h, w], and their un-mixed w [n, D]."""
         device, synthesis = self.processes.device, self.G.synthesis
         one_hot = labels if self.G.config.labels else None
+        if self.given is not None:
+            given = self.given
+            ws = self.G.mapping(given["z"], one_hot)  # n L D
+            w, mixed = ws[:, 0], self.G.mapping(given["z_mixed"], one_hot)
+            ws = torch.where(given["mixes"][None, :, None], mixed, ws)
+            noise = [given[f"noise{i}"] for i in range(len(synthesis.noise_sizes(point.lod)))] if (
+                synthesis.config.noise
+            ) else []
+            return synthesis(ws, point.lod, noise or "none"), w
         noise = draw_noise(synthesis, point.lod, point.batch, part.rows, noise_seed, device)
         ws = self.G.mapping(latents.z[part.rows].to(device), one_hot)  # n L D
         w = ws[:, 0]
@@ -245,8 +274,7 @@ class Trainer:
         """Real images as the discriminator sees them: [-1, 1], mirrored, cross-faded; [n, C, h, w]."""
         images = part.images.to(self.processes.device, non_blocking=True).float() / 127.5 - 1.0
         if self.config.data.mirror:
-            generator = torch.Generator().manual_seed(seed_of(self.config.training.seed, "mirror", nimg))
-            flip = (torch.rand(batch, generator=generator) >= 0.5)[part.rows].to(images.device)
+            flip = self._taken("flips", lambda: self.draw_flips(part, nimg, batch))
             images = torch.where(flip[:, None, None, None], images.flip(3), images)
         return fade_reals(images, lod)
 
@@ -255,8 +283,54 @@ class Trainer:
         policy = self.config.augment.policy
         if not policy:
             return images
-        draws = draw_augmentation(policy, batch, seed_of(self.config.training.seed, "augment", purpose, nimg))
-        return augment(images, policy, draws[part.rows].to(images.device), self.augment_p)
+        draws = self._taken(f"augment_{purpose}", lambda: self.draw_augmentation(purpose, part, nimg, batch))
+        return augment(images, policy, draws, self._taken("augment_p", lambda: self.augment_p))
+
+    # --- what is drawn on the host for some rows of a global batch, on the device -------------------------------
+
+    def _taken(self, name: str, draw: Callable[[], torch.Tensor]) -> torch.Tensor:
+        return draw() if self.given is None else self.given[name]
+
+    def _host_generator(self, *purpose: int | str) -> torch.Generator:
+        return torch.Generator().manual_seed(seed_of(self.config.training.seed, *purpose))
+
+    def draw_flips(self, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
+        """Which reals are mirrored, bool [n]."""
+        flip = torch.rand(batch, generator=self._host_generator("mirror", nimg)) >= 0.5
+        return flip[part.rows].to(self.processes.device)
+
+    def draw_between(self, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
+        """Where WGAN-GP measures its gradient, [n, 1, 1, 1] in [0, 1)."""
+        t = torch.rand(batch, 1, 1, 1, generator=self._host_generator("gp", nimg))
+        return t[part.rows].to(self.processes.device)
+
+    def draw_augmentation(self, purpose: str, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
+        """Random numbers of the augmentation, [n, transformations, 4]."""
+        seed = seed_of(self.config.training.seed, "augment", purpose, nimg)
+        return draw_augmentation(self.config.augment.policy, batch, seed)[part.rows].to(self.processes.device)
+
+    def draw_all(self, half: str, point: Point, nimg: int, part: MicroBatch) -> dict[str, torch.Tensor]:
+        """Everything a half step ("d" or "g") takes from outside, by name, for `given`."""
+        config, device, batch = self.config, self.processes.device, point.batch
+        latents, noise_seed = self._draw(half, point, nimg)
+        layers = torch.arange(config.generator.num_layers)
+        cutoff = config.generator.num_layers if latents.cutoff is None else latents.cutoff
+        noise = draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device)
+        found = {
+            "images": part.images.to(device), "labels": part.labels, "drawn_labels": part.drawn_labels,
+            "z": latents.z[part.rows].to(device), "z_mixed": latents.z_mixed[part.rows].to(device),
+            "mixes": (layers >= cutoff).to(device),
+        }  # fmt: skip
+        found |= {f"noise{i}": tensor for i, tensor in enumerate(noise)}
+        if config.data.mirror:
+            found["flips"] = self.draw_flips(part, nimg, batch)
+        if config.loss.kind == "wgan-gp" and half == "d":
+            found["between"] = self.draw_between(part, nimg, batch)
+        if config.augment.policy:
+            found["augment_p"] = self.augment_p
+            for purpose in ("reals", "fakes", "g"):
+                found[f"augment_{purpose}"] = self.draw_augmentation(purpose, part, nimg, batch)
+        return found
 
     def _adapt_augmentation(self, sums: torch.Tensor, batch: int) -> None:
         config = self.config.augment
@@ -278,9 +352,17 @@ def freeze_first_blocks(d: Discriminator, blocks: int) -> None:
             block.requires_grad_(False)
 
 
+def _gradient_norm(network: torch.nn.Module) -> torch.Tensor:
+    """Norm of all gradients of the global batch together; stays on the device."""
+    gradients = [p.grad for p in network.parameters() if p.grad is not None]
+    return torch.nn.utils.get_total_norm(gradients)
+
+
 def _statistics(batch: int, **values: torch.Tensor | None) -> torch.Tensor:
     """A row of STATISTICS from per-sample values, as their share of the global batch's mean."""
-    values["sign_real"] = None if values.get("score_real") is None else values["score_real"].sign()  # type: ignore[union-attr]
+    for kind in ("real", "fake"):
+        scores = values.get(f"score_{kind}")
+        values[f"sign_{kind}"] = None if scores is None else scores.sign()
     device = next(value.device for value in values.values() if value is not None)
     zero = torch.zeros((), device=device)
     return torch.stack(

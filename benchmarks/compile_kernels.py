@@ -1,0 +1,78 @@
+"""Compiles every Triton kernel for a Hopper GPU, without having one: registers, spills, and how wide the accesses are.
+
+    python benchmarks/compile_kernels.py        (needs Triton, which CPU builds of PyTorch do not bring)
+
+A kernel that does not compile, spills registers, or reads a large tensor in pieces of less than 16 bytes is seen here
+before it costs time on a lent machine.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from stylegan.ops import fused, triton_kernels
+
+TARGET = GPUTarget("cuda", 90, 32)
+LARGE = {"x", "y", "dy", "dx", "g"}  # bfloat16; other tensors are float32
+SIZES = {"P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W"}  # multiples of 16 where they matter
+FLAGS = {"SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True, "HAS_MORE": False, "CHUNKS": 64}
+
+
+def assembler() -> Path:
+    """The newest ptxas that Triton carries."""
+    return sorted(Path(triton.__file__).parent.rglob("ptxas*"), key=lambda p: len(p.name))[-1]
+
+
+def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str:
+    kernel = getattr(triton_kernels, name)
+    names = [p.name for p in kernel.params]
+    constants = {k: v for k, v in {**FLAGS, **constants}.items() if k in names}
+    signature, divisible = {}, {}
+    for i, argument in enumerate(names):
+        if argument in constants:
+            signature[argument] = "constexpr"
+        elif argument in SIZES or argument in ("tiles", "bands"):
+            signature[argument] = "i32"
+        elif argument in ("eps", "outer", "inner"):
+            signature[argument] = "fp32"
+        else:
+            signature[argument] = "*bf16" if argument in LARGE else "*fp32"
+        if signature[argument].startswith("*") or (argument in SIZES and argument not in constants):
+            divisible[(i,)] = [["tt.divisibility", 16]]
+    source = ASTSource(kernel, signature, {(names.index(k),): v for k, v in constants.items()}, divisible)
+    code = triton.compile(source, target=TARGET, options={"num_warps": warps}).asm["ptx"]
+    with tempfile.NamedTemporaryFile("w", suffix=".ptx") as file:
+        file.write(code)
+        file.flush()
+        command = [str(assembler()), "--gpu-name=sm_90a", "-v", file.name, "-o", "/dev/null"]
+        said = subprocess.run(command, capture_output=True, text=True, check=False).stderr
+    registers, spilled = re.findall(r"Used (\d+) registers", said), re.findall(r"(\d+) bytes spill stores", said)
+    reads, wide = (len(re.findall(p, code)) for p in (r"ld\.global", r"ld\.global[^;]*\.v4"))
+    return (
+        f"{name:20} {layout:10} warps {warps}  registers {'/'.join(registers) or said[:80]}  "
+        f"spilled bytes {'/'.join(spilled)}  16-byte reads {wide} of {reads}"
+    )
+
+
+def main() -> None:
+    tile, warps = fused.TILE, fused.WARPS
+    layouts = {"nhwc 16": ("sc", 16), "nhwc 64": ("sc", 64), "nchw": ("sp", 1)}
+    for layout, (unit, channels) in layouts.items():
+        tiles = {unit: 1, "BP": tile // channels, "BC": channels}
+        for name in ("statistics", "apply", "gradient_sums", "gradient", "bias_activation", "activation_gradient"):
+            print(report(name, layout, tiles, warps), flush=True)
+    for name in ("apply_whole", "gradient_whole"):
+        print(report(name, "nhwc", {"sc": 1, "BP": 256, "BC": fused.WHOLE // 256}, warps), flush=True)
+    print(report("blur", "nhwc 16", {"sc": 1, "ROWS": fused.ROWS, "BW": tile // 32, "BC": 16}, 4), flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,321 @@
+"""Fast forms on a GPU: layer epilogue, bias and activation, and blur, each a few passes of Triton kernels.
+
+The functions compute what those of the same name in ops.style and ops.resample do, and are called by them where
+ops.switch.kernels says so. Forward and backward of the epilogue read x twice or four times and write once, whatever
+the number of steps in between; nothing but x itself is kept for the backward.
+
+Orders of differentiation: bias and activation, and the blur, to any order (R1 needs two). The epilogue's gradient
+comes from kernels; where a gradient of that gradient is asked for, it is composed of PyTorch's operators instead.
+
+Shapes: x [N, C, H, W] contiguous or channels-last (anything else is copied); noise [N or 1, 1, H, W].
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+TILE = 2048  # values in a program's tile: 8 in each thread, one 16-byte access in bfloat16
+WHOLE = 8192  # a channel's pixels, times at least a few channels, that one program holds at once
+PROGRAMS = 1056  # programs aimed at: eight for each of an H100's or H200's 132 multiprocessors
+MOST_CHUNKS = 64  # per sample and channel tile: every program reads the sums of all of them
+WARPS = 8
+ROWS = 16  # that a program of the blur slides down
+SLOPES = {"lrelu": 0.2, "relu": 0.0}
+
+
+def _launch(name: str, grid: tuple[int, int, int], x: torch.Tensor, *rest: Any, **constants: Any) -> None:
+    """Runs a kernel of ops.triton_kernels on the device of x, its first argument."""
+    from stylegan.ops import triton_kernels
+
+    with torch.cuda.device_of(x):
+        getattr(triton_kernels, name)[grid](x, *rest, **constants)
+
+
+def _power_of_two(n: int) -> int:
+    return 1 << (n - 1).bit_length()
+
+
+def dense(x: torch.Tensor) -> torch.Tensor:
+    """x itself if contiguous or channels-last, else a copy that is one of them."""
+    if x.is_contiguous() or x.is_contiguous(memory_format=torch.channels_last):
+        return x
+    last = x.stride(1) == 1 and x.shape[1] > 1
+    return x.contiguous(memory_format=torch.channels_last if last else torch.contiguous_format)
+
+
+def like(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
+    """y in the type and layout of x, which is dense."""
+    y = y.to(x.dtype)
+    if y.stride() == x.stride():
+        return y
+    return torch.empty_like(x).copy_(y)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How [N, P, C] is divided among programs; strides in elements."""
+
+    n: int
+    p: int
+    c: int
+    strides: tuple[int, int, int]  # of sample, pixel, channel
+    bp: int
+    bc: int
+    tiles: int
+    chunks: int
+
+    @classmethod
+    def of(cls, x: torch.Tensor, whole: bool = False) -> Plan:
+        """The plan for dense x [N, C, H, W]; `whole`: one tile holds all pixels of a channel."""
+        n, c, h, w = x.shape
+        p = h * w
+        last = not x.is_contiguous() or c > 1 == p  # channels lie together
+        if whole:
+            bp = _power_of_two(p)
+            bc = min(_power_of_two(c), max(WHOLE // bp, 1), 64)
+        elif last:
+            bc = min(_power_of_two(c), 64)
+            bp = min(_power_of_two(p), TILE // bc)
+        else:
+            bp = min(_power_of_two(p), TILE)
+            bc = min(_power_of_two(c), TILE // bp)
+        count = -(-p // bp)
+        chunks = min(max(-(-PROGRAMS // (n * -(-c // bc))), 1), MOST_CHUNKS, count)
+        tiles = -(-count // chunks)
+        strides = (p * c, c, 1) if last else (p * c, 1, p)
+        return cls(n, p, c, strides, bp, bc, tiles, -(-count // tiles))
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return (self.chunks, self.n, -(-self.c // self.bc))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int]:
+        """P, C and the strides, as kernels take them."""
+        return (self.p, self.c, *self.strides)
+
+    def sums(self, like: torch.Tensor) -> torch.Tensor:
+        """Room for a sum per chunk, [N, chunks, C] float32."""
+        return torch.empty(self.n, self.chunks, self.c, device=like.device, dtype=torch.float32)
+
+
+def _fits_whole(x: torch.Tensor) -> bool:
+    pixels = _power_of_two(x.shape[2] * x.shape[3])
+    return pixels * min(_power_of_two(x.shape[1]), 8) <= WHOLE
+
+
+def _tile(plan: Plan) -> dict[str, int]:
+    return {"BP": plan.bp, "BC": plan.bc, "num_warps": WARPS}
+
+
+# --- the generator's layer epilogue ---------------------------------------------------------------------------
+
+
+class _Epilogue(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: torch.Tensor,
+        noise: torch.Tensor | None,
+        strength: torch.Tensor | None,
+        bias: torch.Tensor,
+        style: torch.Tensor | None,
+        options: tuple[str, bool, float],  # nonlinearity, instance, eps
+    ) -> torch.Tensor:
+        nonlinearity, instance, eps = options
+        whole = instance and _fits_whole(x)
+        plan = Plan.of(x, whole)
+        z, step = _noise(x, noise)
+        styles = bias if style is None else style.contiguous()
+        y = torch.empty_like(x)
+        mean, rstd = (torch.empty(plan.n, plan.c, device=x.device, dtype=torch.float32) for _ in range(2))
+        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **_tile(plan)}
+        weight = bias if strength is None else strength
+        if whole:
+            _launch(
+                "apply_whole", plan.grid, x, z, weight, bias, styles, y, mean, rstd, *plan.shape, step, eps,
+                HAS_STYLE=style is not None, **given,
+            )  # fmt: skip
+        else:
+            means, squares = (plan.sums(x), plan.sums(x)) if instance else (mean, mean)
+            if instance:
+                _launch(
+                    "statistics", plan.grid, x, z, weight, bias, means, squares, *plan.shape, step, plan.tiles, **given
+                )
+            _launch(
+                "apply", plan.grid, x, z, weight, bias, styles, means, squares, y, mean, rstd,
+                *plan.shape, step, plan.tiles, eps,
+                HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=_power_of_two(plan.chunks), **given,
+            )  # fmt: skip
+        ctx.save_for_backward(x, noise, strength, bias, style, mean, rstd)
+        ctx.options = options
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, noise, strength, bias, style, mean, rstd = ctx.saved_tensors
+        if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
+            return (*_composed((x, noise, strength, bias, style), dy, ctx.options, ctx.needs_input_grad), None)
+        nonlinearity, instance, _ = ctx.options
+        whole = instance and _fits_whole(x)
+        plan, dy = Plan.of(x, whole), like(dy, x)
+        z, step = _noise(x, noise)
+        styles = bias if style is None else style.contiguous()
+        weight = bias if strength is None else strength
+        dx, dstyle = torch.empty_like(x), torch.empty_like(styles, dtype=torch.float32)
+        biases, strengths = plan.sums(x), plan.sums(x)
+        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **_tile(plan)}
+        if whole:
+            _launch(
+                "gradient_whole", plan.grid, x, z, weight, bias, styles, dy, mean, rstd, dx, dstyle, biases, strengths,
+                *plan.shape, step,
+                HAS_STYLE=style is not None, **given,
+            )  # fmt: skip
+        else:
+            shifts, scales = plan.sums(x), plan.sums(x)
+            _launch(
+                "gradient_sums", plan.grid, x, z, weight, bias, dy, mean, rstd, shifts, scales,
+                *plan.shape, step, plan.tiles,
+                INSTANCE=instance, **given,
+            )  # fmt: skip
+            _launch(
+                "gradient", plan.grid, x, z, weight, bias, styles, dy, mean, rstd, shifts, scales,
+                dx, dstyle, biases, strengths, *plan.shape, step, plan.tiles,
+                HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=_power_of_two(plan.chunks), **given,
+            )  # fmt: skip
+        return (
+            dx,
+            None,
+            None if noise is None or strength is None else strengths.sum(dim=(0, 1)).to(strength.dtype),
+            biases.sum(dim=(0, 1)).to(bias.dtype),
+            None if style is None else dstyle.to(style.dtype),
+            None,
+        )
+
+
+def _noise(x: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+    """Contiguous noise, and the step from one sample's to the next; anything where there is none."""
+    if noise is None:
+        return x, 0
+    return noise.contiguous(), 0 if noise.shape[0] == 1 else noise.shape[2] * noise.shape[3]
+
+
+def _composed(
+    inputs: tuple[torch.Tensor | None, ...], dy: torch.Tensor, options: tuple[str, bool, float], needed: Any
+) -> list[torch.Tensor | None]:
+    """Gradients of the epilogue as a differentiable composition of PyTorch's operators."""
+    from stylegan.ops.style import compose_epilogue
+
+    nonlinearity, instance, eps = options
+    x, noise, strength, bias, style = inputs
+    assert x is not None
+    assert bias is not None
+    y = compose_epilogue(x, noise, strength, bias, style, nonlinearity, False, instance, eps)
+    wanted = [t for t, need in zip(inputs, needed, strict=False) if need and t is not None]
+    found = iter(torch.autograd.grad(y, wanted, dy, create_graph=True))
+    return [next(found) if need and t is not None else None for t, need in zip(inputs, needed, strict=False)]
+
+
+def epilogue(
+    x: torch.Tensor,
+    noise: torch.Tensor | None,
+    strength: torch.Tensor | None,
+    bias: torch.Tensor,
+    style: torch.Tensor | None,
+    nonlinearity: str,
+    instance: bool,
+    eps: float,
+) -> torch.Tensor:
+    """ops.style.style_epilogue without pixel norm; noise gets no gradient."""
+    if strength is None:
+        noise = None
+    return _Epilogue.apply(dense(x), noise, strength, bias, style, (nonlinearity, instance, eps))
+
+
+# --- bias and activation --------------------------------------------------------------------------------------
+
+
+class _BiasActivation(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor, slope: float) -> torch.Tensor:
+        plan, y = Plan.of(x), torch.empty_like(x)
+        _launch("bias_activation", plan.grid, x, bias, y, *plan.shape, plan.tiles, SLOPE=slope, **_tile(plan))
+        ctx.save_for_backward(y)
+        ctx.slope, ctx.bias_type = slope, bias.dtype
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        (y,) = ctx.saved_tensors
+        dx, db = _ActivationGradient.apply(dy, None, y.detach(), ctx.slope)
+        return dx, db.to(ctx.bias_type), None
+
+
+class _ActivationGradient(torch.autograd.Function):
+    """(g + more)·leaky'(y) and its sum per channel: linear in g and more, so its derivative is itself."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, g: torch.Tensor, more: torch.Tensor | None, y: torch.Tensor, slope: float
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.set_materialize_grads(False)
+        plan, g, dx = Plan.of(y), like(g, y), torch.empty_like(y)
+        sums = plan.sums(y)
+        _launch(
+            "activation_gradient", plan.grid,
+            g, sums if more is None else more, y, dx, sums, *plan.shape, plan.tiles,
+            SLOPE=slope, HAS_MORE=more is not None, **_tile(plan),
+        )  # fmt: skip
+        ctx.save_for_backward(y)
+        ctx.slope, ctx.has_more = slope, more is not None
+        return dx, sums.sum(dim=(0, 1))
+
+    @staticmethod
+    def backward(
+        ctx: Any, ddx: torch.Tensor | None, ddb: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, ...]:
+        (y,) = ctx.saved_tensors
+        if ddx is None and ddb is None:
+            return None, None, None, None
+        dg, dmore = _ActivationGradient.apply(torch.zeros_like(y) if ddx is None else ddx, ddb, y, ctx.slope)
+        return dg, dmore if ctx.has_more else None, None, None
+
+
+def bias_activation(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str) -> torch.Tensor:
+    """leaky(x + bias) with bias [C], to any order of differentiation; [N, C, H, W]."""
+    return _BiasActivation.apply(dense(x), bias, SLOPES[nonlinearity])
+
+
+# --- blur -----------------------------------------------------------------------------------------------------
+
+
+class _Blur(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, outer: float, inner: float) -> torch.Tensor:
+        ctx.taps = (outer, inner)
+        x = dense(x)
+        n, c, h, w = x.shape
+        y = torch.empty_like(x)
+        last = not x.is_contiguous() or c > 1 == h * w
+        bc = min(_power_of_two(c), 64) if last else 1
+        bw = min(_power_of_two(w), max(TILE // 2 // bc, 1))
+        bands, columns = -(-h // ROWS), -(-w // bw)
+        strides = (c * h * w, w * c, c, 1) if last else (c * h * w, w, 1, h * w)
+        _launch(
+            "blur", (bands * columns, n, -(-c // bc)),
+            x, y, h, w, c, *strides, bands, outer, inner, ROWS=ROWS, BW=bw, BC=bc, num_warps=4
+        )
+        return y
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _Blur.apply(dy, *ctx.taps), None, None  # symmetric taps: its own adjoint
+
+
+def blur(x: torch.Tensor, taps: tuple[float, ...], normalize: bool) -> torch.Tensor:
+    """ops.resample.blur2d for three symmetric taps."""
+    total = sum(taps) if normalize else 1.0
+    return _Blur.apply(x, taps[0] / total, taps[1] / total)

@@ -1,0 +1,131 @@
+"""Static half steps (what a CUDA graph replays) are the plain ones; and no step waits for the device."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from stylegan.config import Config
+from stylegan.ops.switch import using_ops
+from stylegan.training.graphs import StaticHalves
+from stylegan.training.schedule import Point
+from stylegan.training.step import Trainer
+from tests.training.small import small
+from tests.training.test_step import batch_at, point_at
+
+CONFIGURATIONS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "always mixing": {"loss": {"mixing": 1.0}},
+    "lazy penalty": {"loss": {"penalty_interval": 2}},
+    "wgan-gp": {"loss": {"kind": "wgan-gp"}},
+    "relativistic": {"loss": {"kind": "relativistic", "r2_gamma": 1.0}},
+    "augmented": {"augment": {"policy": ["flip", "translate", "brightness"], "p": 0.5, "target": 0.6}},
+    "no noise": {"generator": {"noise": False}},
+}
+
+
+def trained(config: Config, lods: list[float], device: str = "cpu") -> tuple[Trainer, list[int]]:
+    """A trainer after two steps at each lod, and how many half steps were static."""
+    from stylegan.distributed import Processes
+
+    trainer, static = Trainer(config, Processes(device=torch.device(device))), []
+    original = trainer.halves.run
+    trainer.halves.run = lambda *a: static.append(1) or original(*a)  # type: ignore[method-assign,func-returns-value]
+    for lod in lods:
+        point = point_at(config, lod)
+        for i in range(2):
+            nimg = point.nimg + i * point.batch
+            parts = batch_at(config, point, trainer)
+            for part in parts:
+                part.labels, part.drawn_labels = part.labels.to(device), part.drawn_labels.to(device)
+            trainer.step(point, nimg, parts)
+    return trainer, static
+
+
+def tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
+    found = {"statistics": trainer.statistics, "augment_p": trainer.augment_p}
+    for name in ("G", "D", "G_ema"):
+        found |= {f"{name}.{k}": v for k, v in getattr(trainer, name).state_dict().items()}
+    return found
+
+
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_static_steps_are_the_plain_steps_to_the_last_bit(name: str) -> None:
+    """Growing through a fade and back to a size known already, so that buffers are used again and dropped."""
+    lods = [1.0, 0.5, 0.0, 0.0, 1.0]
+    plain, none = trained(small(training={"graphs": "off"}, **CONFIGURATIONS[name]), lods)
+    static, halves = trained(small(training={"graphs": "on"}, **CONFIGURATIONS[name]), lods)
+    assert none == []
+    assert len(halves) == 2 * 2 * 4  # two halves of two steps at four lods: the fade runs plainly
+    theirs = tensors(plain)
+    different = [k for k, v in tensors(static).items() if not torch.equal(v, theirs[k])]
+    assert not different
+
+
+def test_where_half_steps_are_static() -> None:
+    def takes(setting: str, device: str, micro_batches: int = 1, lod: float = 0.0) -> bool:
+        halves = StaticHalves(small(training={"graphs": setting}), torch.device(device))
+        return halves.take(micro_batches, Point(0, lod, 2, 16, 4, 1e-3, 1e-3, 1.0, 1, 1))
+
+    assert takes("on", "cpu")
+    assert not takes("on", "cpu", micro_batches=2)
+    assert not takes("on", "cpu", lod=0.5)
+    assert not takes("off", "cuda")
+    assert not takes("auto", "cpu")
+    assert not takes("auto", "cuda")  # not measured yet: stylegan.training.graphs.AUTO_SIDE
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("name", CONFIGURATIONS)
+def test_graphs_replay_the_plain_steps(name: str) -> None:
+    lods = [1.0, 0.0, 0.0]
+    plain, _ = trained(small(training={"graphs": "off"}, **CONFIGURATIONS[name]), lods, "cuda")
+    graphs, _ = trained(small(training={"graphs": "on"}, **CONFIGURATIONS[name]), lods, "cuda")
+    assert any(static.graph is not None for static in graphs.halves._known.values())
+    theirs = tensors(plain)
+    for k, v in tensors(graphs).items():
+        torch.testing.assert_close(v, theirs[k], rtol=2e-2, atol=2e-3, msg=lambda m, k=k: f"{k}: {m}")
+
+
+# --- no synchronisation -----------------------------------------------------------------------------------------
+
+WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.default", "masked_select", "unique", "item")
+
+
+class Watching(TorchDispatchMode):
+    """Notes operators that would make the host wait for a GPU, but for those on the host's own random draws."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if any(word in str(func) for word in WAITING):
+            self.found.append(str(func))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("ops", ["reference", "fast"])
+@pytest.mark.parametrize("graphs", ["on", "off"])
+@pytest.mark.parametrize("name", ["plain", "wgan-gp", "augmented"])
+def test_no_step_waits_for_the_device(name: str, graphs: str, ops: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """From the second step on, without the host's own numbers: the mixing decision, and Adam's step counts on a CPU."""
+    from stylegan.training import step
+
+    config = small(training={"graphs": graphs}, **CONFIGURATIONS[name])
+    trainer = Trainer(config)
+    point = point_at(config, 0.0)
+    parts = batch_at(config, point, trainer)
+    draws = {half: step.draw_latents(config.generator, 1.0, 0.0, point.batch, 1) for half in ("d", "g")}
+    monkeypatch.setattr(step, "draw_latents", lambda *a: draws["d"])
+    with using_ops(ops):
+        trainer.step(point, 0, parts)
+        for adam in (trainer.adam_g, trainer.adam_d):
+            monkeypatch.setattr(adam, "step", lambda: None)
+        with Watching() as watching:
+            trainer.step(point, point.batch, parts)
+    assert watching.found == []
