@@ -41,7 +41,7 @@ def test_languages_have_the_same_keys() -> None:
         assert text.strip()
         assert other.strip()
         places = set(re.findall(r"\{(\w+)\}", text))
-        assert places == set(re.findall(r"\{(\w+)\}", other)), key
+        assert text == "{text}" or places == set(re.findall(r"\{(\w+)\}", other)), key  # {text}: the server's English
     same = [key for key, text in STRINGS["en"].items() if text == STRINGS["ko"][key] and re.search("[a-z]{4}", text)]
     assert set(same) <= {"help.key.space.key", "training.kimg", "edit.method.sefa"}, same
     assert all(

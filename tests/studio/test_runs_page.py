@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from string import Formatter
 
 from stylegan.studio import training
 from stylegan.studio.library import Library, RunEntry
@@ -80,3 +81,23 @@ def test_a_model_that_training_replaces(place: Path, tmp_path: Path) -> None:
     library.open(model.id).checked = -module.LOOK_AGAIN
     with pytest.raises(UserError, match="the file is gone"):
         library.open(model.id)
+
+
+def test_health_messages_in_every_language() -> None:
+    """Each kind of message has a sentence and a remedy in both tables, with the numbers of the English one."""
+    from stylegan.training.health.words import REMEDIES, SEEN
+
+    folder = Path(training.__file__).parent / "static" / "strings"
+    korean = json.loads((folder / "ko.json").read_text(encoding="utf-8"))
+    english = json.loads((folder / "en.json").read_text(encoding="utf-8"))
+    for key, text in SEEN.items():
+        numbers = {name: 1.0 for _, name, _, _ in Formatter().parse(text) if name}
+        code = key.split(",")[0]
+        (message,) = training.health({"health": {"findings": [{"code": code, "since": 1.0, **numbers}]}})
+        assert english[f"health.{message['kind']}.seen"] == english[f"health.{code}.try"] == "{text}"
+        assert korean[f"health.{message['kind']}.seen"].format(**message["values"]) != message["text"]
+        assert set(message["values"]) == set(numbers)
+        translated = Formatter().parse(korean[f"health.{message['kind']}.seen"])
+        assert {name for _, name, _, _ in translated if name} == set(numbers)
+        assert korean[f"health.{code}.try"]
+    assert set(REMEDIES) == {key.split(",")[0] for key in SEEN}

@@ -77,9 +77,12 @@ def curves(lines: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 def health(line: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a log entry says is wrong, in plain words: code, since (kimg), text, remedy; [] where it says nothing."""
+    """What a log entry says is wrong, in plain words; [] where it says nothing.
+
+    Each message has its code, since (kimg), text and remedy in English, and kind and values for other languages.
+   """
     from stylegan.training.health.judgement import Finding
-    from stylegan.training.health.words import REMEDIES, seen
+    from stylegan.training.health.words import REMEDIES, figures, kind_of, seen
 
     found = line.get("health")
     findings = found.get("findings") if isinstance(found, dict) else None
@@ -89,12 +92,14 @@ def health(line: dict[str, Any]) -> list[dict[str, Any]]:
             continue
         code, since = item["code"][:80], _number(item.get("since"))
         numbers = {name: float(v) for name, v in item.items() if name != "since" and _number(v) is not None}
+        message: dict[str, Any] = {"code": code, "since": since, "kind": None, "values": {}}
+        finding = Finding(code, since or 0.0, numbers)
         try:
-            text = seen(Finding(code, since or 0.0, numbers))
+            text, values = seen(finding), figures(finding)
+            message |= {"kind": kind_of(finding).replace(", ", "-").replace(" ", "-"), "values": values}
         except (KeyError, ValueError):  # a finding of a newer version, or one that lacks a number
             text = code
-        text = text[:1].upper() + text[1:]
-        messages.append({"code": code, "since": since, "text": text, "remedy": REMEDIES.get(code, "")})
+        messages.append(message | {"text": text[:1].upper() + text[1:], "remedy": REMEDIES.get(code, "")})
     return messages
 
 

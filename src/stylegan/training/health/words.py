@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from string import Formatter
 from typing import Any
 
 from stylegan.training.health.judgement import Finding
@@ -47,14 +48,24 @@ OVER = {
 }
 
 
+def kind_of(finding: Finding) -> str:
+    """Which of SEEN a finding is: its code, or a variant of it."""
+    if finding.code == "overfitting" and "overfit" not in finding.numbers:
+        return "overfitting, none held out"
+    if finding.code == "divergence" and "loss_d" not in finding.numbers:
+        return "divergence, moving away"
+    return finding.code
+
+
 def seen(finding: Finding) -> str:
     """What is wrong, with its numbers; a clause without a period."""
-    key = finding.code
-    if key == "overfitting" and "overfit" not in finding.numbers:
-        key = "overfitting, none held out"
-    elif key == "divergence" and "loss_d" not in finding.numbers:
-        key = "divergence, moving away"
-    return SEEN[key].format(**finding.numbers)
+    return SEEN[kind_of(finding)].format(**finding.numbers)
+
+
+def figures(finding: Finding) -> dict[str, str]:
+    """The numbers of that sentence as it writes them, for other languages."""
+    parts = Formatter().parse(SEEN[kind_of(finding)])
+    return {name: format(finding.numbers[name], spec or "") for _, name, spec, _ in parts if name}
 
 
 def began(finding: Finding) -> str:

@@ -119,7 +119,8 @@ function Details({ run }) {
       key=${item.code}><strong>${finding(item)}</strong>
       ${" "}<small>${t(item.until === null ? "training.since" : "training.until", { since: formatNumber(item.since,
         1), until: formatNumber(item.until, 1) })}</small>
-      <p lang="en">${item.text}.${item.until === null && item.remedy ? ` ${item.remedy}.` : ""}</p></div>`)}
+      <p lang=${item.kind ? null : "en"}>${inWords(item, "seen", item.text)}${item.until === null && item.remedy
+        ? ` ${inWords(item, "try", item.remedy)}` : ""}</p></div>`)}
     <div class="details-grid">
       <div class="lapse card">
         ${grids.length ? html`<${Lapse} run=${run} number=${grids[index]} next=${grids[index + 1]} />
@@ -141,6 +142,11 @@ function Details({ run }) {
 
 const finding = (item) => (["divergence", "collapse", "overfitting", "vanishing", "no-progress"].includes(item.code)
   ? t(`health.${item.code}`) : item.code);
+
+// The server's sentence ({text} in the English table), or its translation with the same numbers.
+const inWords = (item, part, text) => (item.kind
+  ? t(part === "try" ? `health.${item.code}.try` : `health.${item.kind}.seen`, { ...item.values, text: `${text}.` })
+  : `${text}.`);
 
 // The preview, replaced only when the next one has been read, so that scrubbing does not flicker.
 function Lapse({ run, number, next }) {
