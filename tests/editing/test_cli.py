@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import wave
+from functools import partial
 
 import av
 import numpy as np
@@ -117,7 +118,9 @@ def test_project_refuses(models, photo, tmp_path, capsys):
 def test_interrupted_projecting_leaves_nothing_half_done(models, photo, tmp_path):
     command = [sys.executable, "-m", "stylegan", "project", str(models["plain"]), str(photo), "--out"]
     command += [str(tmp_path / "o"), "--steps", "100000", "--device", "cpu", "--preview-every", "0.05"]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    # started in the background of a shell, tests ignore SIGINT, and so would the command
+    hearing = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL, preexec_fn=hearing)
     preview, end = tmp_path / "o" / "preview.png", time.monotonic() + 120
     while not preview.exists() and time.monotonic() < end:
         time.sleep(0.05)
