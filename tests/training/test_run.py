@@ -324,11 +324,12 @@ def test_rates_are_kept_for_trainings_of_the_same_kind(tmp_path: Path, monkeypat
     rates.remember(config, one, {0: 1.0})  # no place to write to is no reason to fail
 
 
-def test_remaining_time_of_a_real_run_falls(tmp_path: Path) -> None:
+def test_remaining_time_of_a_real_run_ends_at_nothing(tmp_path: Path) -> None:
     go(small(schedule={"grow": False}, training={"seed": 5}), tmp_path)
     left = [entry["time"]["seconds_left"] for entry in read_stats(tmp_path)]
-    assert left == sorted(left, reverse=True)
-    assert 0 < left[0] < 60
+    assert len(left) > 2
+    assert all(0 < seconds < 60 for seconds in left[:-1])  # how it falls depends on what else the machine does
+    assert left[-1] == 0
 
 
 @pytest.mark.parametrize(
