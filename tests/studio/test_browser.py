@@ -315,7 +315,7 @@ def test_nothing_there_yet(visit: Open, tmp_path: Path) -> None:
 
 @pytest.mark.skipif(
     os.environ.get("STYLEGAN_TEST_UNSTEADY") != "1",
-    reason="fails now and then on a busy machine, where tiles stay empty; not understood yet (STYLEGAN_TEST_UNSTEADY=1)",
+    reason="on a busy machine tiles stay empty now and then; not understood yet (STYLEGAN_TEST_UNSTEADY=1)",
 )
 def test_a_model_that_appears_is_found(visit: Open, tmp_path: Path, place: Path) -> None:
     """And one that is damaged afterwards is no model any more."""
