@@ -7,6 +7,7 @@ import json
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def test_tensorboard_of_a_resumed_run_has_no_step_twice(tmp_path: Path, monkeypa
     with pytest.raises(RuntimeError, match="crash"):
         go(config, tmp_path)
     monkeypatch.undo()
+    time.sleep(1.1)  # event files are read in the order of the second in their names
     assert go(config, tmp_path).finished
     events = EventAccumulator(str(tmp_path / "tensorboard"))
     events.Reload()
