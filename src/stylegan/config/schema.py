@@ -256,6 +256,11 @@ class TrainingConfig(Section):
         300.0, ge=0, description="end a training of several processes when one does not answer for so long; 0 = never"
     )
 
+    @field_validator("graphs", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
 
 class Config(Section):
     """One training, complete."""
