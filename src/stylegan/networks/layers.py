@@ -17,6 +17,7 @@ from torch import nn
 from stylegan.ops.conv import conv2d
 from stylegan.ops.packed import from_pixels, packed_conv2d, pixels
 from stylegan.ops.style import bias_activate
+from stylegan.ops.weights import scaled
 
 SQRT2 = math.sqrt(2.0)
 
@@ -40,8 +41,7 @@ class EqualizedWeight(nn.Module):
 
     def scaled(self, dtype: torch.dtype) -> torch.Tensor:
         """The weight that acts, in the given type."""
-        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
-        return weight.to(dtype)
+        return scaled(self.weight, self.scale, dtype)
 
 
 class EqualizedLinear(EqualizedWeight):
@@ -62,7 +62,7 @@ class EqualizedLinear(EqualizedWeight):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.flatten(1)
-        bias = None if self.bias is None else (self.bias * self.lrmul).to(x.dtype)
+        bias = None if self.bias is None else scaled(self.bias, self.lrmul, x.dtype)
         return nn.functional.linear(x, self.scaled(x.dtype), bias)  # N out
 
 
