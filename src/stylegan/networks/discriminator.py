@@ -11,7 +11,7 @@ from stylegan.networks.labels import as_one_hot
 from stylegan.networks.layers import EqualizedConv2d, EqualizedLinear, EqualizedWeight
 from stylegan.ops.fade import blend
 from stylegan.ops.packed import conv_downscale_packed, pack, pack_image, packs
-from stylegan.ops.resample import blur2d, conv_downscale2d, downscale2d
+from stylegan.ops.resample import conv_downscale2d, downscale2d
 from stylegan.ops.style import activate, at_least_float32, bias_activate, minibatch_stddev
 from stylegan.ops.switch import laid_out
 
@@ -30,13 +30,10 @@ class DownBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, Cin, H, W], or packed [N, 4·Cin, H/2, W/2], -> [N, Cout, H/2, W/2]."""
-        x, weight = self.conv(x, self.config.nonlinearity), self.down.scaled(x.dtype)
-        if x.shape[1] == 4 * weight.shape[1]:
-            x = conv_downscale_packed(x, weight, self.config.blur)
-        else:
-            if self.config.blur:
-                x = blur2d(x, self.config.blur)
-            x = conv_downscale2d(x, weight)
+        packed = x.shape[1] == 4 * self.conv.weight.shape[1]
+        x = self.conv(x, self.config.nonlinearity, blur=None if packed else self.config.blur)
+        weight = self.down.scaled(x.dtype)
+        x = conv_downscale_packed(x, weight, self.config.blur) if packed else conv_downscale2d(x, weight)
         return bias_activate(x, self.down_bias, self.config.nonlinearity)
 
 
