@@ -48,6 +48,7 @@ def test_unknown_fields_are_refused(data: dict[str, Any]) -> None:
         ({"schedule": {"initial_resolution": 12}}, "initial_resolution 12: must be a power of two"),
         ({"schedule": {"batch_by_resolution": {"8": 0}}}, "batch 0 at 8"),
         ({"schedule": {"total_kimg": "nan"}}, "finite number"),
+        ({"loss": {"kind": "relativistic"}, "augment": {"policy": "bgc"}}, "augment.target 0.6: p follows the signs"),
         ({"loss": {"kind": "lsgan"}}, "'logistic', 'wgan-gp', 'hinge' or 'relativistic'"),
         ({"loss": {"mixing": 1.5}}, "less than or equal to 1"),
     ],

@@ -309,6 +309,11 @@ class Config(Section):
                 f"schedule.initial_resolution {self.schedule.initial_resolution}: the networks end at "
                 f"{lods.nominal(g.top)}; start at or below that"
             )
+        if self.augment.policy and self.augment.target is not None and self.loss.kind in ("relativistic", "wgan-gp"):
+            raise ValueError(
+                f"augment.target {self.augment.target:g}: p follows the signs of D's scores, which mean nothing with "
+                f"loss.kind {self.loss.kind}, where only differences count; set augment.target null and augment.p"
+            )
         first = self.schedule.initial_resolution
         if first & (first - 1):
             raise ValueError(f"schedule.initial_resolution {first}: must be a power of two (4, 8, 16, ...)")

@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from stylegan.ops import fused
 from stylegan.ops.conv import conv2d, conv_transpose2d
+from stylegan.ops.style import bias_activate
 from stylegan.ops.switch import exporting, fast, kernels
 
 
@@ -51,6 +52,15 @@ def blur2d(
     if len(taps) == 3 and taps[0] == taps[2] and kernels(x):
         return fused.blur(x, taps, normalize)
     return _Blur.apply(x, taps, normalize)
+
+
+def bias_activate_blur2d(
+    x: torch.Tensor, bias: torch.Tensor, nonlinearity: str, taps: tuple[float, ...]
+) -> torch.Tensor:
+    """blur2d of the activation of x + bias, bias [C]; [N, C, H, W]. Fast: one pass, and one for each derivative."""
+    if len(taps) == 3 and taps[0] == taps[2] and kernels(x):
+        return fused.activation_blur(x, bias, nonlinearity, taps)
+    return blur2d(bias_activate(x, bias, nonlinearity), taps)
 
 
 @lru_cache(maxsize=64)
