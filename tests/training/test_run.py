@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from filelock import FileLock
 from PIL import Image
 
 import stylegan
+from stylegan.cli import cli
 from stylegan.data.dataset import Dataset
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
@@ -131,6 +133,22 @@ def test_timelapse_has_every_grid(finished: Path) -> None:
     with av.open(str(finished / "timelapse.mp4")) as film:
         frames = sum(1 for _ in film.decode(video=0))
     assert frames >= 5
+
+
+def test_timelapse_of_some_tiles(finished: Path, tmp_path: Path) -> None:
+    """As `stylegan runs RUN --timelapse FILE --tiles 1x2` makes it."""
+    runner = CliRunner()
+    out = tmp_path / "grown.webp"
+    result = runner.invoke(cli, ["runs", str(finished), "--timelapse", str(out), "--tiles", "1x2", "--seconds", "1"])
+    assert result.exit_code == 0, result.output
+    with Image.open(out) as clip, Image.open(next((finished / "grids").glob("*.png"))) as grid:
+        assert clip.width / clip.height == grid.width / 2 / grid.height
+        assert clip.n_frames > 1
+    for tiles, words in (("9x1", "have 2x2"), ("x", "write columns x rows")):
+        result = runner.invoke(cli, ["runs", str(finished), "--timelapse", str(out), "--tiles", tiles])
+        assert words in str(result.exception)
+    result = runner.invoke(cli, ["runs", str(tmp_path), "--timelapse", str(out)])
+    assert "no run with at least two previews" in str(result.exception)
 
 
 def test_timelapse_of_a_killed_writer_is_no_half_film(tmp_path: Path) -> None:

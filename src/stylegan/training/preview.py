@@ -12,8 +12,10 @@ from PIL import Image
 from stylegan import images
 from stylegan.config import Config
 from stylegan.data.dataset import Dataset
+from stylegan.errors import UserError
 from stylegan.networks import Generator
 from stylegan.training.draws import seed_of
+from stylegan.training.run import stored_config
 from stylegan.video import write_video
 
 
@@ -90,18 +92,30 @@ def grid_path(run: Path, nimg: int) -> Path:
     return run / "grids" / f"fakes-{nimg:09d}.png"
 
 
-def write_timelapse(run: Path, seconds: float = 12.0) -> Path | None:
-    """RUN/timelapse.mp4 from all grids, about `seconds` long; None where there are fewer than two."""
+def write_timelapse(
+    run: Path,
+    out: Path | None = None,  # None: RUN/timelapse.mp4
+    seconds: float = 12.0,  # about how long
+    tiles: tuple[int, int] | None = None,  # columns and rows of the grid to show, from the top left; None = all
+) -> Path | None:
+    """A clip from all grids of a run; None where there are fewer than two."""
     paths = sorted((run / "grids").glob("fakes-*.png"))
-    if len(paths) < 2:
+    config = stored_config(run)
+    if len(paths) < 2 or config is None:
         return None
     fps = max(2.0, min(30.0, len(paths) / seconds))
+    rows, columns = grid_shape(config)
+    shown_columns, shown_rows = tiles or (columns, rows)
+    if not (1 <= shown_columns <= columns and 1 <= shown_rows <= rows):
+        raise UserError(f"--tiles {shown_columns}x{shown_rows}: the grids of {run} have {columns}x{rows}")
 
     def frames() -> Iterator[np.ndarray]:
         for path in [*paths, *[paths[-1]] * round(fps)]:  # the last one stays for a second
             with Image.open(path) as image:
-                yield images.from_pil(image)
+                grid = images.from_pil(image)
+            height, width = grid.shape[0] // rows, grid.shape[1] // columns
+            yield grid[: shown_rows * height, : shown_columns * width]
 
-    out = run / "timelapse.mp4"
+    out = out or run / "timelapse.mp4"
     write_video(out, frames(), fps=fps)
     return out
