@@ -85,6 +85,8 @@ def _labels(report: Report) -> str:
 def _origin(entry: dict[str, Any]) -> str:
     """One entry of the lineage on a few lines."""
     lines = []
+    if "from" in entry:  # of `train --from`
+        return f"trained on from {entry['from']}\nsha256 {entry.get('sha256', 'not recorded')}"
     if entry.get("event") != "read":
         lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
         lines.append(f"sha256 {entry.get('sha256', 'not recorded')}")

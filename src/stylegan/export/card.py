@@ -146,6 +146,9 @@ def _facts(model: Snapshot) -> dict[str, Any]:
     if loss:
         facts["loss"] = f"{loss}, R1 gamma {model.config['loss'].get('r1_gamma')}"
     for entry in training.get("lineage") or []:
+        if "from" in entry:  # of `train --from`
+            facts["started from"] = f"{without_paths(str(entry['from']))}, sha256 {entry.get('sha256')}"
+            continue
         file = without_paths(str(entry.get("file", "")))
         facts[str(entry.get("event", "origin"))] = (
             f"from {entry.get('format', 'a file')}, {file}, sha256 {entry.get('sha256')}"
@@ -228,7 +231,7 @@ def _cell(value: Any) -> str:
 
 def _license(license: str | None, training: Mapping[str, Any]) -> str:
     text = f"The weights: {license}." if license else "The licence of the weights was not stated by whoever published."
-    if training.get("lineage"):
+    if any("from" not in entry for entry in training.get("lineage") or []):
         text += " They come from another file (see above), whose terms apply as well."
     return text + " The program stylegan-torch: Apache-2.0."
 
