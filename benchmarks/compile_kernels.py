@@ -23,7 +23,10 @@ from stylegan.ops import fused, triton_kernels
 TARGET = GPUTarget("cuda", 90, 32)
 LARGE = {"x", "y", "dy", "dx", "g", "u"}  # bfloat16; other tensors are float32
 SIZES = {"P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W"}  # multiples of 16 where they matter
-FLAGS = {"ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True, "HAS_MORE": False, "CHUNKS": 64}
+FLAGS = {
+    "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
+    "HAS_MORE": False, "CHUNKS": 64,
+}  # fmt: skip
 
 
 def assembler() -> Path:
