@@ -23,6 +23,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "wgan-gp": {"loss": {"kind": "wgan-gp"}},
     "relativistic": {"loss": {"kind": "relativistic", "r2_gamma": 1.0}},
     "augmented": {"augment": {"policy": ["flip", "translate", "brightness"], "p": 0.5, "target": 0.6}},
+    "augmented by everything": {"augment": {"policy": ["bgc", "cutout"], "p": 0.5, "target": 0.6}},
     "no noise": {"generator": {"noise": False}},
 }
 
@@ -115,7 +116,7 @@ class Watching(TorchDispatchMode):
 
 @pytest.mark.parametrize("ops", ["reference", "fast"])
 @pytest.mark.parametrize("graphs", ["on", "off"])
-@pytest.mark.parametrize("name", ["plain", "wgan-gp", "augmented"])
+@pytest.mark.parametrize("name", ["plain", "wgan-gp", "augmented by everything"])
 def test_no_step_waits_for_the_device(name: str, graphs: str, ops: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second step on, without the host's own numbers: the mixing decision, and Adam's step counts on a CPU."""
     from stylegan.training import step

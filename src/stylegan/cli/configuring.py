@@ -73,8 +73,10 @@ def _from_source(start_from: Path | None, changes: Diff, height: int, width: int
     """The user's changes on top of what starting from other weights asks for, and what that was."""
     if start_from is None:
         return changes, []
+    from stylegan import shipped
     from stylegan.training.transfer import read_source
 
+    start_from = shipped.resolve(start_from)
     source = read_source(start_from)
     _, _, top = split_size(height, width)
     first = min(max(source.resolution, 8), nominal(top))

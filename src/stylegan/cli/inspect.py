@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def command(file: Path, as_json: bool) -> None:
     """Show what FILE is: architecture, sizes, training, origin. Nothing in it is run.
 
-    FILE is a model file or run folder of this project, an official .pkl, or a checkpoint of
-    rosinality/style-based-gan-pytorch or huangzh13/StyleGAN.pytorch.
+    FILE is a model file or run folder of this project, the name of a model that ships with it, an official .pkl, or
+    a checkpoint of rosinality/style-based-gan-pytorch or huangzh13/StyleGAN.pytorch.
 
     Example: stylegan inspect karras2019stylegan-ffhq-1024x1024.pkl
     """
@@ -65,6 +65,8 @@ def _facts(report: Report) -> Table:
             ("kimg", unknown if report.kimg is None else f"{report.kimg:,.1f}"),
             ("attribution", report.attribution or unknown),
         ]
+    if report.precision:
+        rows.append(("stored as", report.precision))
     rows += [("contents" if entry.get("event") == "read" else "origin", _origin(entry)) for entry in report.lineage]
     rows.append(("sha256", report.sha256))
     for name, value in rows:
