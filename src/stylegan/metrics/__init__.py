@@ -29,6 +29,7 @@ from stylegan.metrics.manifold import (
 )
 from stylegan.metrics.path_length import lerp, normalize, path_lengths, percentile_filter, ppl, slerp
 from stylegan.metrics.protocols import METRICS, Protocol, parse_metric, parse_metrics
+from stylegan.metrics.recognising import confusion_table, recognition
 
 __all__ = [
     "METRICS",
@@ -39,6 +40,7 @@ __all__ = [
     "Protocol",
     "TrainingMetrics",
     "conditional_entropy",
+    "confusion_table",
     "density_coverage",
     "entropy",
     "evaluate",
@@ -65,6 +67,7 @@ __all__ = [
     "polynomial_kernel",
     "ppl",
     "precision_recall",
+    "recognition",
     "separability",
     "separability_score",
     "slerp",

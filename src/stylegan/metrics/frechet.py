@@ -119,6 +119,11 @@ class FeatureStatistics:
         self._mean += step * (count / total)
 
     @property
+    def device(self) -> torch.device:
+        """Where the sums are."""
+        return self._mean.device
+
+    @property
     def mean(self) -> np.ndarray:
         """float64 [d]."""
         self._take_in()

@@ -17,8 +17,10 @@ from stylegan.metrics.cached import key_path, load_arrays, store_arrays
 from stylegan.metrics.exchange import Stopwatch, collect, join
 from stylegan.metrics.features import FeatureNetwork, describe
 from stylegan.metrics.frechet import FeatureStatistics
-from stylegan.metrics.sampling import Fakes, Reals, chunks, to_uint8
+from stylegan.metrics.sampling import Fakes, Reals, chunks, for_device, to_device, to_uint8
 
+READERS = 4  # threads that read the data set ahead
+STAY_BYTES = 2 << 30  # features that are needed one by one stay on a GPU up to this size, and are fetched at the end
 BLOCKS = 8  # generated chunks are dealt to so many blocks, of which halves are made
 HALVES = ((0, 1, 2, 3), (0, 1, 4, 5), (0, 2, 4, 6))  # one half each; the other is the rest
 
@@ -109,20 +111,25 @@ def _measure_reals(
     kept: list[torch.Tensor] = []
     title = f"data set, {network.identity.name}"
     parts = how.shares(len(indices))
-    with ThreadPoolExecutor(2, thread_name_prefix="stylegan-metrics") as pool, exact_float32(network.device):
-        ahead = [pool.submit(reals.read, indices[part.start : part.stop]) for part in parts[:4]]
+    stay = _stays(len(parts) * how.batch, network)
+
+    def read(part: range) -> torch.Tensor:
+        return for_device(torch.from_numpy(reals.read(indices[part.start : part.stop])), network.device)
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="stylegan-metrics") as pool, exact_float32(network.device):
+        ahead = [pool.submit(read, part) for part in parts[: 2 * READERS]]
         for number, part in enumerate(parts):
-            with how.watch.work("reading"):
-                pictures = torch.from_numpy(ahead.pop(0).result())
-            if number + 4 < len(parts):
-                following = parts[number + 4]
-                ahead.append(pool.submit(reals.read, indices[following.start : following.stop]))
+            with how.watch.work("waiting for images of the data set"):
+                pictures = ahead.pop(0).result()
+            if number + 2 * READERS < len(parts):
+                ahead.append(pool.submit(read, parts[number + 2 * READERS]))
+            pictures = to_device(pictures, network.device)
             with how.watch.network("feature network"):
                 features, _ = network(pictures)
             with how.watch.work("statistics"):
                 statistics.add(features)
                 if keep:
-                    kept.append(features.float().cpu())
+                    kept.append(features.float() if stay else features.float().cpu())
             how.tell(title, part.stop, len(indices))
     how.tell(title, len(indices), len(indices))
     statistics = join(statistics, network.dim, how.processes)
@@ -212,15 +219,23 @@ def _take(
         if part.start < n:
             blocks[block].add(features[: n - part.start])
     if part.start < request.keep:
-        kept.append(features[: request.keep - part.start].float().cpu())
+        rows = features[: request.keep - part.start].float()
+        kept.append(rows if _stays(request.keep, request.network) else rows.cpu())
     if part.start < request.logits:
         assert logits is not None
-        sure.append(logits[: request.logits - part.start].cpu().double().softmax(1).float())
+        rows = logits[: request.logits - part.start]
+        rows = rows.cpu() if rows.device.type == "mps" else rows  # which has no float64
+        sure.append(rows.double().softmax(1).float())
 
 
 def _collect(parts: list[torch.Tensor], width: int, count: int, how: Measured) -> np.ndarray | None:
-    rows = torch.cat(parts) if parts else torch.empty(0, width)
+    rows = torch.cat(parts).cpu() if parts else torch.empty(0, width)
     return collect(rows, count, how.batch, how.processes)
+
+
+def _stays(count: int, network: FeatureNetwork) -> bool:
+    """Whether `count` features stay on the network's device until the end: fetching each batch would wait for it."""
+    return network.device.type == "cuda" and 4 * count * network.dim <= STAY_BYTES
 
 
 def half_rows(count: int, batch: int, half: tuple[int, ...]) -> np.ndarray:
