@@ -170,7 +170,7 @@ def _fit(network: Classifier, pictures: Pictures, recipe: ClassRecipe, progress:
 
 
 def moved(images: torch.Tensor, recipe: ClassRecipe, source: torch.Generator) -> torch.Tensor:
-    """uint8 [N, C, H, W], each shifted by whole pixels of its own (borders mirrored) and flipped, as the recipe says."""
+    """uint8 [N, C, H, W], each shifted by its own whole pixels (borders mirrored) and flipped by the recipe."""
     n, _, height, width = images.shape
     index = []
     for side, flips in ((height, recipe.flip), (width, recipe.mirror)):
