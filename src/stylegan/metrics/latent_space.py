@@ -13,7 +13,7 @@ from stylegan.metrics.features import FeatureNetwork
 from stylegan.metrics.passes import Measured
 from stylegan.metrics.path_length import EPSILON, slerp
 from stylegan.metrics.protocols import Protocol
-from stylegan.metrics.sampling import Fakes, stream, to_levels, to_uint8
+from stylegan.metrics.sampling import Fakes, for_device, stream, to_device, to_levels, to_uint8
 
 
 def path_distances(
@@ -66,8 +66,8 @@ def _step(
         layers = fakes.generator.config.num_layers
         where = torch.device("cpu") if fakes.device.type == "mps" else fakes.device  # MPS has no float64
         first, second = (fakes.map(one, labels)[:, 0].to(where).double() for one in z)
-        for place in (t, t + EPSILON):
-            between = first + (second - first) * torch.from_numpy(place).to(where)  # `lerp`
+        for place in (t, t + EPSILON):  # `lerp`, on the device
+            between = first + (second - first) * to_device(for_device(torch.from_numpy(place), where), where)
             ends.append(between.float().to(fakes.device)[:, None].expand(-1, layers, -1))  # N L D
     return ends[0], ends[1]
 
