@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from stylegan.distributed import Processes
 from stylegan.drawing.render import exact_float32
@@ -75,8 +77,31 @@ def measure_reals(
         "mirror": reals.mirror,
         "network": describe(network),
     }
-    kind = "features" if keep else "moments"
-    path = None if cache is None else key_path(cache, kind, description)
+    path = None if cache is None else key_path(cache, "features" if keep else "moments", description)
+    with alone(path if how.processes.first else None):
+        return _cached_or_measured(network, reals, indices, keep, how, cache, path, description)
+
+
+@contextmanager
+def alone(path: Path | None) -> Iterator[None]:
+    """One program at a time measures what belongs into this file; the others wait, and find it there."""
+    lock = None
+    if path is not None:
+        with suppress(OSError):  # a cache that cannot be written is no error
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{path}.lock")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _cached_or_measured(
+    network: FeatureNetwork, reals: Reals, indices: np.ndarray, keep: bool, how: Measured, cache: Path | None,
+    path: Path | None, description: Mapping[str, object],
+) -> RealFeatures:  # fmt: skip
     if how.processes.first and path is not None:
         stored = load_arrays(path, description)
         if stored is None and not keep and cache is not None:

@@ -21,8 +21,9 @@ class WeightFile:
     """One public file.
 
     pin: the first digits of its sha256, or all 64. The 8 digits below are those PyTorch's convention puts into
-    the file's name; those of LPIPS are of the file in the package lpips 0.1.4 (PyPI). None: the publisher states none; such a file is never downloaded by the program, only taken
-    from where the user put it. In every case the whole hash of the file used is part of the result.
+    the file's name; those of LPIPS are of the file in the package lpips 0.1.4 (PyPI). None: the publisher states
+    none; such a file is never downloaded by the program, only taken from where the user put it. In every case the
+    whole hash of the file used is part of the result.
     """
 
     key: str  # as in --weights KEY=FILE
