@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from stylegan.ops import fused, resample, style, switch
+from stylegan.ops import fused, fused_blur, resample, style, switch
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -263,7 +263,7 @@ BLURRED = [((1, 1, 1, 1), "contiguous"), ((2, 3, 5, 4), "sliced"), ((1, 5, 7, 3)
 def test_blur_to_the_second_derivative(
     shape: tuple[int, ...], layout: str, taps: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused, "ROWS", 4)  # several bands and columns of programs
+    monkeypatch.setattr(fused_blur, "ROWS", 4)  # several bands and columns of programs
     monkeypatch.setattr(fused, "TILE", 16)
     normalize = sum(taps) != 0
     inputs = Inputs(torch.float32, layout, x=normal(*shape))
@@ -282,7 +282,7 @@ def test_blur_to_the_second_derivative(
 def test_bias_activation_and_blur_to_the_third_derivative(
     shape: tuple[int, ...], layout: str, nonlinearity: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused, "ROWS", 4)
+    monkeypatch.setattr(fused_blur, "ROWS", 4)
     monkeypatch.setattr(fused, "TILE", 16)
     inputs = Inputs(torch.float32, layout, x=normal(*shape), bias=normal(shape[1], seed=1))
     weight = normal(*shape, seed=5)

@@ -29,6 +29,7 @@ VERBS = {
     "walk": "Draw a clip between keyframes: seeds, photos, layer groups, sound.",
     "studio": "Open the web studio: explore, mix, edit, project, watch training.",
     "figure": "Draw a figure of the paper, or one of ours, with its caption.",
+    "classifier": "Train a network on the data's classes, to measure models with.",
     "evaluate": "Measure a model: FID, KID, precision and recall, path length, and more.",
     "study": "Train and measure a table of the paper (1, 2 or 4) on your data.",
     "convert": "Convert an official pickle or another program's checkpoint to a model file.",

@@ -53,6 +53,8 @@ METRICS: dict[str, Kind] = {
                "linear separability (StyleGAN, section 4.2)"),
     "nn": Kind("nn1k", rf"nn{COUNT}?", 1_000, "inception", ("ratio", "copies"), ("none", "none"),
                "memorisation: nearest training images (ratio near 1 and copies near 0.01 are healthy)"),
+    "recognition": Kind("recognition5k", rf"recognition{COUNT}?", 5_000, "", ("mean",), ("higher",),
+                        "share of a class-conditional model's images that a classifier takes for the class asked for"),
 }  # fmt: skip
 
 
@@ -86,7 +88,12 @@ class Protocol:
     @property
     def compares(self) -> bool:
         """Whether the data set's features are needed."""
-        return self.uses_features and self.kind != "is"
+        return self.uses_features and self.kind not in ("is", "recognition")
+
+    @property
+    def balanced(self) -> bool:
+        """Whether classes are drawn equally often, in turns, instead of as often as in the data."""
+        return self.kind == "recognition"
 
 
 def parse_metric(name: str) -> Protocol:

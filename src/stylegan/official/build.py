@@ -36,10 +36,10 @@ _SHARED = {
     "fmap_base": "fmap_base",
     "fmap_decay": "fmap_decay",
     "fmap_max": "fmap_max",
-    "nonlinearity": "nonlinearity",
     "use_wscale": "equalized",
 }
 _STYLE_G = _SHARED | {
+    "nonlinearity": "nonlinearity",
     "latent_size": "z_dim",
     "dlatent_size": "w_dim",
     "mapping_layers": "mapping_layers",
@@ -56,7 +56,11 @@ _STYLE_G = _SHARED | {
     "truncation_psi": "truncation_psi",
     "truncation_cutoff": "truncation_cutoff",
 }
-_STYLE_D = _SHARED | {"mbstd_group_size": "mbstd_group", "mbstd_num_features": "mbstd_features"}
+_STYLE_D = _SHARED | {
+    "nonlinearity": "nonlinearity",
+    "mbstd_group_size": "mbstd_group",
+    "mbstd_num_features": "mbstd_features",
+}
 _PRO_G = _SHARED | {
     "latent_size": "z_dim",
     "normalize_latents": "normalize_z",
@@ -64,6 +68,8 @@ _PRO_G = _SHARED | {
 }
 _PRO_D = _SHARED | {"mbstd_group_size": "mbstd_group"}
 _SPECIAL = {"resolution", "fused_scale", "blur_filter", "use_leakyrelu", "pixelnorm_epsilon"}
+# the official functions ignore arguments that are meant for others; those of no official function are refused
+_KNOWN = _STYLE_G.keys() | _STYLE_D.keys() | _PRO_G.keys() | _PRO_D.keys() | _IRRELEVANT | _SPECIAL
 
 
 @dataclass(frozen=True)
@@ -154,7 +160,7 @@ def _fill(network: Generator | Discriminator, slots: dict[str, _Slot], given: Ma
             slot.tensor.copy_(torch.from_numpy(np.require(value, requirements=("C", "W"))))
     lods = [name for name in given if name.split("/")[-1] == "lod"]
     for name in sorted(lods, key=lambda name: name.count("/"), reverse=True):
-        network.lod = float(np.asarray(given[name]))  # the top-level variable has the last word
+        network.lod = float(np.asarray(given[name]).item())  # the top-level variable has the last word
 
 
 def _some(names: list[str]) -> str:
@@ -168,11 +174,13 @@ def _some(names: list[str]) -> str:
 
 def _translate(kwargs: dict[str, Any], names: dict[str, str], defaults: dict[str, Any]) -> dict[str, Any]:
     """Official keyword arguments -> fields of a configuration; UserError names the unknown ones."""
-    unknown = sorted(set(kwargs) - set(names) - _IRRELEVANT - _SPECIAL)
+    unknown = sorted(set(kwargs) - _KNOWN)
     if unknown:
-        raise UserError(f"official arguments {', '.join(unknown)}: not known for this network")
+        raise UserError(f"official arguments {', '.join(unknown)}: not known to any official network")
     merged = defaults | {key: value for key, value in kwargs.items() if key not in _IRRELEVANT}
     fields = {names[key]: value for key, value in merged.items() if key in names}
+    if fields.get("z_dim", 0) is None:  # in Progressive GAN: the channels at 4x4
+        fields.pop("z_dim")
     size = int(merged["resolution"])
     if size < 8 or size & (size - 1):
         raise UserError(f"official argument resolution {size}: must be a power of two, 8 or more")
@@ -225,7 +233,11 @@ def _pro_generator(kwargs: dict[str, Any]) -> tuple[Generator, dict[str, _Slot]]
         "pixel_norm": fields.get("pixel_norm", True),
     }
     network = Generator(GeneratorConfig(**fields))
-    return network, _synthesis_slots(network, "", _fused(kwargs, True))
+    fused = bool(kwargs.get("fused_scale", True))  # "auto" counts as true there
+    slots = _synthesis_slots(network, "", lambda _: fused)
+    if not fused:  # and the layers have other names then
+        slots = {name.replace("/Conv0_up/", "/Conv0/"): slot for name, slot in slots.items()}
+    return network, slots
 
 
 # what makes the style-based generator a Progressive GAN one (configuration A)
@@ -252,6 +264,11 @@ def _style_discriminator(kwargs: dict[str, Any]) -> tuple[Discriminator, dict[st
 def _pro_discriminator(kwargs: dict[str, Any]) -> tuple[Discriminator, dict[str, _Slot]]:
     fields = _translate(kwargs, _PRO_D, {"resolution": 32, "num_channels": 1})
     fields["labels"] = 0  # officially taken and not used
+    if not kwargs.get("fused_scale", True):
+        raise UserError(
+            f"official argument fused_scale {kwargs['fused_scale']!r} of D_paper: its blocks activate before they "
+            f"downscale, which cannot be represented; its generator can be converted (without --training)"
+        )
     network = Discriminator(DiscriminatorConfig(**fields, blur=None))
     return network, _discriminator_slots(network)
 

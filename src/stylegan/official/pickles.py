@@ -53,7 +53,7 @@ class OfficialNetwork:
     variables: dict[str, np.ndarray]  # views of the file
     version: int
     module: str  # dnnlib.tflib.network, or tfutil (Progressive GAN's program of 2017)
-    sources: dict[str, str]  # network or component name -> SHA-256 of its embedded source text
+    sources: dict[str, str | None]  # network or component name -> SHA-256 of its embedded source text, if it has one
     place: str  # file and role, for messages
 
     @property
@@ -192,9 +192,10 @@ def read_pickle(path: str | Path) -> OfficialPickle:
 def parse_pickle(data: memoryview, where: str) -> OfficialPickle:
     """`read_pickle` for bytes in memory; `where` names them in errors."""
     value = unpickle(data, where)
-    stubs = value if isinstance(value, tuple) else (value,)
+    several = isinstance(value, tuple | list)
+    stubs = tuple(value) if several else (value,)
     if not stubs or not all(isinstance(stub, Stub) for stub in stubs):
-        found = f"a tuple of {len(stubs)}" if isinstance(value, tuple) else describe(value)
+        found = f"a {type(value).__name__} of {len(stubs)}" if several else describe(value)
         raise PickleRefused(f"{where}: holds {found}, not official networks; expected a Network or (G, D, Gs)")
     if len(stubs) not in (1, 3):
         raise PickleRefused(f"{where}: holds {len(stubs)} networks; expected one, or three (G, D, Gs)")
@@ -271,7 +272,9 @@ class _Reader:
             raise self.refuse(place, f"is {describe(value)}; expected a short text")
         return value
 
-    def source(self, value: Any, place: str) -> str:
+    def source(self, value: Any, place: str) -> str | None:
+        if value is None:  # some programs leave it out to make files smaller
+            return None
         if not isinstance(value, str | Text | memoryview):
             raise self.refuse(place, f"is {describe(value)}; expected text")
         raw = value.encode("utf-8", "surrogatepass") if isinstance(value, str) else value
@@ -286,6 +289,8 @@ class _Reader:
 
     def argument(self, value: Any, place: str, key: str) -> Any:
         """A keyword argument: nothing, a truth value, a number, a short text, or a flat list of those."""
+        if isinstance(value, Array) and value.value is not None and value.value.ndim == 1 and value.value.size <= 64:
+            value = value.value.tolist()
         if isinstance(value, list | tuple) and len(value) <= 64:
             if any(isinstance(item, list | tuple) for item in value):
                 raise self.refuse(place, "is a list of lists")
@@ -301,11 +306,11 @@ class _Reader:
         return self.text(value, place)
 
     def variables(self, value: Any, place: str) -> dict[str, np.ndarray]:
-        if type(value) is not list:
+        if type(value) not in (list, tuple):
             raise self.refuse(place, f"is {describe(value)}; expected a list of (name, array)")
         found: dict[str, np.ndarray] = {}
         for i, pair in enumerate(value):
-            if type(pair) is not tuple or len(pair) != 2:
+            if type(pair) not in (list, tuple) or len(pair) != 2:
                 raise self.refuse(f"{place}[{i}]", f"is {describe(pair)}; expected (name, array)")
             name = self.text(pair[0], f"{place}[{i}]")
             if name in found:

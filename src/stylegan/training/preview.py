@@ -14,7 +14,7 @@ from stylegan.config import Config
 from stylegan.data.dataset import Dataset
 from stylegan.errors import UserError
 from stylegan.networks import Generator
-from stylegan.training.draws import seed_of
+from stylegan.training.draws import draw_noise, seed_of
 from stylegan.training.run import stored_config
 from stylegan.video import write_video
 
@@ -50,15 +50,22 @@ class Preview:
         count = self.rows * self.columns
         self.z = torch.randn(count, config.generator.z_dim, generator=generator).to(device)
         self.labels = preview_labels(config, device)
+        self.noise_seed = seed_of(config.training.seed, "preview", "noise")
         self.size = config.generator.resolution
 
     @torch.inference_mode()
     def draw(self, generator: Generator, lod: float, batch: int = 16) -> np.ndarray:
-        """The grid at full size (nearest-enlarged while growing), uint8 [H, W, C]; no truncation, stored noise."""
+        """The grid at full size (nearest-enlarged while growing), uint8 [H, W, C]; no truncation.
+
+        Each image has its own noise, the same at every report of a size: with one noise for all, what it decides
+        would look as if the images did not vary.
+        """
         parts = []
         for i in range(0, len(self.z), batch):
-            labels = None if self.labels is None else self.labels[i : i + batch]
-            parts.append(generator(self.z[i : i + batch], labels, psi=None, noise="stored", lod=lod).cpu())
+            z, labels = self.z[i : i + batch], None if self.labels is None else self.labels[i : i + batch]
+            rows = torch.arange(len(z))
+            noise = draw_noise(generator.synthesis, lod, len(z), rows, self.noise_seed + i, z.device)
+            parts.append(generator(z, labels, psi=None, noise=noise or "none", lod=lod).cpu())
         tiles = images.to_uint8(torch.cat(parts))  # N h w C
         grid = images.grid(list(visible(tiles)), columns=self.columns)
         return images.enlarge(grid, self.size[0] // tiles.shape[1])

@@ -128,8 +128,8 @@ class Trainer:
             return row, w.sum(dim=0) / point.batch
 
         def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
-            sums[STATISTICS.index("penalty_steps")] = float(penalised and self._has_penalty)
-            sums[STATISTICS.index("grad_d")] = _gradient_norm(self.D)
+            sums[STATISTICS.index("penalty_steps")].fill_(float(penalised and self._has_penalty))
+            sums[STATISTICS.index("grad_d")].copy_(_gradient_norm(self.D))
             self.statistics += sums
             self._adapt_augmentation(sums, point.batch)
             self.adam_d.update()
@@ -165,7 +165,7 @@ class Trainer:
             return _statistics(point.batch, loss_g=loss), w.detach().sum(dim=0) / point.batch
 
         def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
-            sums[STATISTICS.index("grad_g")] = _gradient_norm(self.G)
+            sums[STATISTICS.index("grad_g")].copy_(_gradient_norm(self.G))
             self.statistics += sums
             self.adam_g.update()
             self.G.update_w_avg(mean_w)
