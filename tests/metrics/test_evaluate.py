@@ -22,11 +22,12 @@ from stylegan.data import Dataset
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.metrics import Options, evaluate, parse_metric, parse_metrics
-from stylegan.metrics.classifier import Recipe
+from stylegan.metrics.classifier import Recipe, save_classifier
 from stylegan.metrics.exchange import Stopwatch
 from stylegan.metrics.features import FeatureNetwork, Identity
 from stylegan.metrics.passes import Measured
 from stylegan.metrics.protocols import usual_names
+from stylegan.metrics.recognising import ClassRecipe, train_on_classes
 from stylegan.metrics.results import spread
 from stylegan.metrics.sampling import Fakes, Reals, chunks
 from stylegan.metrics.sampling import to_uint8 as levels_of
@@ -365,9 +366,12 @@ def test_missing_data(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_two_processes_find_the_same(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = f"{EVERY},ls40_w"
+    names = f"{EVERY},ls40_w,recognition30"
+    trained = train_on_classes(Dataset.open(files / "data"), ClassRecipe(kimg=1, batch=32, width=8))
+    judge = save_classifier(tmp_path / "judge.safetensors", trained.network, trained.names, trained.recalls)
     data = [files / "model.safetensors", files / "data"]
     given = ["--metrics", names, "--features", "pixels", "--device", "cpu", "--classifier-kimg", "0.064", "--batch", 7]
+    given += ["--classifier", judge]
     code, _, err = run(capsys, *data, *given, "--cache", tmp_path / "cache1", "--out", tmp_path / "1.json")
     assert code == 0, err
     with socket.socket() as free:
