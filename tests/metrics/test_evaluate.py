@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from stylegan.metrics import Options, evaluate, parse_metric, parse_metrics
 from stylegan.metrics.classifier import Recipe, save_classifier
 from stylegan.metrics.exchange import Stopwatch
 from stylegan.metrics.features import FeatureNetwork, Identity
-from stylegan.metrics.passes import Measured
+from stylegan.metrics.passes import Measured, alone
 from stylegan.metrics.protocols import usual_names
 from stylegan.metrics.recognising import ClassRecipe, train_on_classes
 from stylegan.metrics.results import spread
@@ -273,6 +274,29 @@ def test_data_statistics_are_cached_by_what_they_depend_on(
     assert fakes_and_reals("fid20") == 20 + 120  # damaged: measured again
     assert fakes_and_reals("fid20") == 20
     assert fakes_and_reals("fid20", settings=replace(options, cache=None)) == 20 + 120
+
+
+def test_a_cache_that_cannot_be_written_is_no_error(generator, dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    found = evaluate(generator, dataset, parse_metrics("fid20"), replace(PIXELS, cache=tmp_path / "file" / "kept"))
+    assert found is not None
+
+
+def test_the_data_set_is_measured_by_one_program_at_a_time(tmp_path: Path) -> None:
+    """The second waits for the first, and finds its result."""
+    steps: list[str] = []
+
+    def second() -> None:
+        with alone(tmp_path / "kept" / "moments.safetensors"):
+            steps.append("second")
+
+    with alone(tmp_path / "kept" / "moments.safetensors"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.3)
+        steps.append("first")
+    thread.join(10)
+    assert steps == ["first", "second"]
 
 
 # --- during training --------------------------------------------------------------------------------------------
