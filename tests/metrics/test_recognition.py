@@ -49,6 +49,22 @@ def test_classes_are_learned_and_judged_on_images_held_out(trained, dataset: Dat
         assert torch.equal(one, other)
 
 
+def test_rare_classes_are_not_taken_for_frequent_ones() -> None:
+    """Of two classes that cannot be told apart, 9 to 1, a balanced network is undecided and the other is not."""
+    rng = np.random.default_rng(0)
+    pictures = rng.integers(0, 256, (600, 3, 8, 8)).astype(np.uint8)
+    data = Dataset.from_arrays(pictures, (np.arange(600) % 10 == 0).astype(int), ["often", "rarely"])
+    recipe = replace(QUICK, kimg=2, lr=0.001)
+
+    def gap(balanced: bool) -> float:
+        network = train_on_classes(data, replace(recipe, balanced=balanced)).network
+        logits = network(torch.from_numpy(pictures).float() / 127.5 - 1)[1]
+        return float((logits[:, 0] - logits[:, 1]).mean())
+
+    assert abs(gap(True)) < 0.8
+    assert gap(False) > 1.4  # log 9 = 2.2
+
+
 def test_a_held_out_image_is_never_trained_on(dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = Dataset.read
 

@@ -27,11 +27,13 @@ Examples:
 @click.option("--width", type=int, default=256, show_default=True, help="Channels at most, and number of features.")
 @click.option("--mirror/--no-mirror", default=False, show_default=True, help="Flip half of the images left-right.")
 @click.option("--flip/--no-flip", default=False, show_default=True, help="And half upside down.")
+@click.option("--balanced/--no-balanced", default=True, show_default=True,
+              help="Answer as if all classes were equally frequent.")  # fmt: skip
 @click.option("--seed", type=int, default=0, show_default=True, help="Also chooses the tenth that is held out.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 def command(
-    data: Path, out: Path, kimg: float, batch: int, lr: float, width: int, mirror: bool, flip: bool, seed: int,
-    device: str,
+    data: Path, out: Path, kimg: float, batch: int, lr: float, width: int, mirror: bool, flip: bool, balanced: bool,
+    seed: int, device: str,
 ) -> None:  # fmt: skip
     """Train a network that tells the classes of DATA apart, and say how well on images it has not seen.
 
@@ -54,7 +56,9 @@ def command(
         raise UserError(f"--seed {seed}: must be 0 or more")
     if not lr > 0:
         raise UserError(f"--lr {lr:g}: must be above 0")
-    recipe = ClassRecipe(kimg=kimg, batch=batch, lr=lr, seed=seed, mirror=mirror, flip=flip, width=width)
+    recipe = ClassRecipe(
+        kimg=kimg, batch=batch, lr=lr, seed=seed, mirror=mirror, flip=flip, width=width, balanced=balanced
+    )
     recipe.check()
     chosen, begun = choose_device(device), time.perf_counter()
     with progress("training the classifier") as tell:

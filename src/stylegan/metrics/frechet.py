@@ -58,10 +58,11 @@ def trace_sqrt_product(
     """tr((sigma1·sigma2)^½) of two covariances: the sum of the singular values of A1ᵀ·A2, where sigma = A·Aᵀ.
 
     Singular values, unlike roots of eigenvalues, keep their relative accuracy where the matrices are singular
-    (fewer samples than features).
+    (fewer samples than features). They are computed on the host, as CUDA's routines for them are iterations (Jacobi)
+    that are made for small matrices; benchmarks/gpu_metrics.py compares both.
     """
     root = factor(sigma1) if root1 is None else root1
-    product = root.T @ factor(sigma2, root.device)
+    product = (root.T @ factor(sigma2, root.device)).cpu()
     return float(torch.linalg.svdvals(product).sum()) if min(product.shape) else 0.0
 
 

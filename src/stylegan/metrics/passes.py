@@ -195,6 +195,7 @@ def measure_fakes(fakes: Fakes, requests: Sequence[Request], how: Measured) -> l
     """Generated images, each drawn once, through all networks. UserError where the weights have diverged."""
     most = max(request.most for request in requests)
     title = "generated images" + (f", {fakes.mixing} latents each" if fakes.mixing > 1 else "")
+    title += ", classes in turns" if fakes.balanced else ""
     found = [
         FakeFeatures({n: [FeatureStatistics(r.network.dim, _sums_on(r.network.device)) for _ in range(BLOCKS)]
                       for n in r.moments})

@@ -32,6 +32,8 @@ class ClassRecipe:
     lr: at its highest; it rises over the first 2 % and falls to 0 as half a cosine. shift: pixels that images are
     moved by at most, as a share of the side; mirror: flip half of them left-right, flip: upside down. dropout: of
     the features, before the last layer. width: channels at full depth, which is also the number of features.
+    balanced: answers as if all classes were equally frequent (the loss takes their frequencies into account, as in
+    Menon et al., 2007.07314), so that a rare class is not taken for a frequent one in doubt.
     """
 
     kimg: float = 400.0
@@ -44,6 +46,7 @@ class ClassRecipe:
     flip: bool = False
     dropout: float = 0.3
     width: int = 256
+    balanced: bool = True
     bf16: bool = True  # on GPUs that have it
 
     def check(self) -> None:
@@ -150,6 +153,8 @@ def _fit(network: Classifier, pictures: Pictures, recipe: ClassRecipe, progress:
     steps = max(1, round(recipe.kimg * 1000 / recipe.batch))
     warm = max(1, steps // 50)
     source = torch.Generator(device).manual_seed(recipe.seed)
+    counts = torch.bincount(pictures.classes, minlength=network.config.labels).float().clamp_min(1)
+    prior = (counts / counts.sum()).log() if recipe.balanced else torch.zeros_like(counts)
     order = torch.empty(0, dtype=torch.int64, device=device)
     for step in range(steps):
         while len(order) < recipe.batch:
@@ -163,7 +168,7 @@ def _fit(network: Classifier, pictures: Pictures, recipe: ClassRecipe, progress:
         features, _ = network(images)
         logits = network.head.dense1(F.dropout(features, recipe.dropout))
         optimizer.zero_grad(set_to_none=True)
-        F.cross_entropy(logits, wanted).backward()
+        F.cross_entropy(logits + prior, wanted).backward()
         optimizer.step()
         if progress is not None and (step % 10 == 9 or step + 1 == steps):
             progress((step + 1) * recipe.batch, steps * recipe.batch)

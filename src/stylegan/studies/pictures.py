@@ -119,15 +119,16 @@ def _bars(results: Results, group: Sequence[Column], axis: Any, dataset: str | N
 def _lines(results: Results, group: Sequence[Column], axis: Any, dataset: str | None) -> None:
     """A line per row over the number of latents (Table 2)."""
     mixes = [column.mixing for column in group]
-    for row in results.rows:
+    for number_of_row, row in enumerate(results.rows):
         if dataset is not None:
             values = [results.paper(dataset, row, column) or np.nan for column in group]
             axis.plot(mixes, values, "o-", label=row.label)
         else:
             cells = [results.cell(row, column) for column in group]
             means = [np.nan if c.mean is None else c.mean for c in cells]
+            beside = 0.06 * (number_of_row - (len(results.rows) - 1) / 2)  # bars of spread stand side by side
             axis.errorbar(
-                mixes,
+                [mix + beside for mix in mixes],
                 means,
                 [np.nan if c.spread is None else c.spread for c in cells],
                 marker="o",
