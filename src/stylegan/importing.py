@@ -56,7 +56,11 @@ def read(
     kind = sniff(path)
     if kind == "snapshot":
         raise UserError(f"{path}: is a model file of this project (or another .safetensors); nothing to convert")
+    shadow = _averaged_beside(path) if training and kind == "pytorch" else None
+    path = shadow or path
     made = _from_pickle(path, training) if kind == "pickle" else _from_checkpoint(path, training)
+    if shadow is not None:
+        made.notes.insert(0, f"the averaged generator was taken from {shadow.name} beside it")
     if resolution is not None:
         _set_resolution(made, resolution, path)
     lineage = made.training["lineage"][-1]
@@ -103,10 +107,17 @@ def _from_pickle(path: Path, training: bool) -> Imported:
         assert isinstance(discriminator, Discriminator)
         _agree(generator, raw, discriminator, path)
         made.generator_raw, made.discriminator = raw, discriminator
-    if match := re.fullmatch(r"network-(?:snapshot|final)-(\d{1,9})\.pkl", path.name):
-        made.training["kimg"] = int(match[1])
+    kimg = kimg_in_name(path)
+    if kimg is not None:
+        made.training["kimg"] = kimg
         lineage["kimg_from"] = "the file's name"
     return made
+
+
+def kimg_in_name(path: Path) -> int | None:
+    """Images shown, in thousands, from the name that the official programs give their files; None for others."""
+    match = re.fullmatch(r"network-snapshot-(\d{1,9})\.pkl", path.name)
+    return int(match[1]) if match else None
 
 
 def _agree(generator: Generator, raw: Generator, discriminator: Discriminator, path: Path) -> None:
@@ -115,21 +126,24 @@ def _agree(generator: Generator, raw: Generator, discriminator: Discriminator, p
     for name in ("resolution", "channels"):
         ours, theirs = getattr(generator.config, name), getattr(discriminator.config, name)
         if ours != theirs:
-            raise UserError(f"{path}: the generator's {name} is {ours}, the discriminator's {theirs}")
+            raise UserError(f"{path}: the generator's {name} is {_shown(ours)}, the discriminator's {_shown(theirs)}")
+
+
+def _shown(value: int | tuple[int, ...]) -> str:
+    return "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
 
 
 def _from_checkpoint(path: Path, training: bool) -> Imported:
     checkpoint = read_checkpoint(path)
     program = checkpoint.program
-    if checkpoint.averaged is None:
-        raise UserError(f"{path}: holds only a discriminator; give the generator's file")
-    lineage = {
+    state = checkpoint.generator()
+    lineage: dict[str, Any] = {
         "event": "converted",
         "format": f"checkpoint of {program.NAME}",
         "file": str(path),
         "sha256": _sha256(path),
     }
-    generator = program.generator(checkpoint.states[checkpoint.averaged], str(path))
+    generator = program.generator(state, str(path))
     made = Imported(generator, training={"lineage": [lineage]})
     lineage["generator_from"] = checkpoint.averaged
     seed_noise(generator)
@@ -175,8 +189,19 @@ def _rosinality(made: Imported, checkpoint: Checkpoint, path: Path, training: bo
         seed_noise(made.generator_raw)
 
 
+def _averaged_beside(path: Path) -> Path | None:
+    """huangzh13's averaged generator of the same moment, where path is its raw one and there is one."""
+    match = _HUANGZH13_NAME.fullmatch(path.name)
+    if not match or match[1]:
+        return None
+    shadow = path.with_name(f"GAN_GEN_SHADOW_{match[2]}_{match[3]}.pth")
+    return shadow if shadow.exists() else None
+
+
 def _huangzh13(made: Imported, checkpoint: Checkpoint, path: Path, training: bool) -> None:
-    made.generator.lod, told_by = reached_lod(checkpoint, "g_running", path, made.generator.config.top)
+    averaged = checkpoint.averaged
+    assert averaged is not None
+    made.generator.lod, told_by = reached_lod(checkpoint, averaged, path, made.generator.config.top)
     made.training["lineage"][-1]["lod_from"] = told_by
     match = _HUANGZH13_NAME.fullmatch(path.name)
     if match:
@@ -192,15 +217,17 @@ def _huangzh13(made: Imported, checkpoint: Checkpoint, path: Path, training: boo
                 f"{path}: training on needs the files GAN_GEN_D_E, GAN_GEN_SHADOW_D_E and GAN_DIS_D_E, so named"
             )
         number = f"{match[2]}_{match[3]}.pth"
-        raw, shadow, dis = (path.with_name(f"GAN_{part}_{number}") for part in ("GEN", "GEN_SHADOW", "DIS"))
+        raw, dis = (path.with_name(f"GAN_{part}_{number}") for part in ("GEN", "DIS"))
         for needed in (raw, dis):
             if not needed.exists():
                 raise UserError(f"{needed}: not found; training on needs it beside {path.name}")
-        if not match[1] and shadow.exists():
-            raise UserError(f"{path}: is the raw generator; convert the averaged one, {shadow.name}, with --training")
         others = {part: read_checkpoint(file) for part, file in (("raw", raw), ("discriminator", dis))}
-        made.generator_raw = huangzh13.generator(others["raw"].states["g_running"], str(raw))
-        made.discriminator = huangzh13.discriminator(others["discriminator"].states["discriminator"], str(dis))
+        for part, other in others.items():
+            if other.program is not huangzh13:
+                raise UserError(f"{other.where}: is of {other.program.NAME}, not the {part} beside {path.name}")
+        made.generator_raw = huangzh13.generator(others["raw"].generator(), str(raw))
+        made.discriminator = huangzh13.discriminator(others["discriminator"].discriminator(), str(dis))
+        _agree(made.generator, made.generator_raw, made.discriminator, path)
         seed_noise(made.generator_raw)
         made.training["lineage"][-1]["with"] = {str(file): _sha256(file) for file in (raw, dis)}
 

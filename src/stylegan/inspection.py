@@ -24,7 +24,7 @@ from stylegan.config.presets import preset
 from stylegan.errors import UserError
 from stylegan.foreign.checkpoint import read_checkpoint
 from stylegan.formats import sniff
-from stylegan.importing import reached_lod
+from stylegan.importing import kimg_in_name, reached_lod
 from stylegan.networks import Discriminator, Generator
 from stylegan.official.pickles import read_pickle
 from stylegan.snapshot import FORMAT
@@ -152,7 +152,10 @@ def _pickle(path: Path) -> Report:
             mixing = network.kwargs.get("style_mixing_prob", 0.9) or 0.0
             _describe(report, planned.config, mixing, {})
             report.lod = network.lod
+        else:
+            _describe_discriminator(report, planned.config)
         report.networks.append(describe_network(role, planned))
+    report.kimg = kimg_in_name(path)
     return report
 
 
@@ -170,6 +173,8 @@ def _checkpoint(path: Path) -> Report:
             _describe(report, network.config, None, {})
             report.lod, told_by = reached_lod(checkpoint, role, path, network.config.top)
             report.notes.append(f"{role}: lod {report.lod:g} is told by {told_by}")
+        else:
+            _describe_discriminator(report, network.config)
         report.networks.append(describe_network(role, network))
     return report
 
@@ -241,6 +246,12 @@ def _describe(report: Report, config: GeneratorConfig, mixing: float | None, tra
     report.attribution = training.get("attribution") or data.get("attribution")
     report.kimg = training.get("kimg")
     report.lineage = training.get("lineage") or report.lineage
+
+
+def _describe_discriminator(report: Report, config: DiscriminatorConfig) -> None:
+    """Sizes of a file without a generator; a generator's, where there is one, have the last word."""
+    if report.resolution is None:
+        report.resolution, report.channels, report.labels = list(config.resolution), config.channels, config.labels
 
 
 # --- architecture -----------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ from torch import nn
 from stylegan import __version__, hub, shipped
 from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.errors import UserError
+from stylegan.formats import sniff
 from stylegan.networks import Discriminator, Generator
 
 FORMAT = 1
@@ -214,11 +215,22 @@ def read_snapshot(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
             header = json.loads(metadata["stylegan"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, json.JSONDecodeError, OSError) as error:
-        raise UserError(f"{path}: not a readable model file ({error}); it may be cut short or another kind") from None
+        hint = "it may be cut short or another kind"
+        if _foreign(path):
+            hint = f"another program's is converted first: stylegan convert {path.name} OUT.safetensors"
+        raise UserError(f"{path}: not a readable model file ({error}); {hint}") from None
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         found = header.get("format") if isinstance(header, dict) else None
         raise UserError(f"{path}: model format {found}, this version ({__version__}) reads {FORMAT}; update it")
     return header, tensors
+
+
+def _foreign(path: Path) -> bool:
+    """Whether a file begins like a model of another program."""
+    try:
+        return path.stat().st_size > 0 and sniff(path) != "snapshot"
+    except (UserError, OSError):
+        return False
 
 
 def _fill(path: Path, part: str, network: nn.Module, tensors: dict[str, torch.Tensor]) -> None:

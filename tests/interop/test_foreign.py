@@ -126,10 +126,14 @@ def test_huangzh13_files_to_snapshot(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"GAN_DIS_2_5\.pth: not found"):
         read(tmp_path / "GAN_GEN_SHADOW_2_5.pth", training=True)
     torch.save(files.state("huangzh13", "discriminator tiny32"), tmp_path / "GAN_DIS_2_5.pth")
-    with pytest.raises(UserError, match="is the raw generator"):
-        read(tmp_path / "GAN_GEN_2_5.pth", training=True)
+    by_raw = read(tmp_path / "GAN_GEN_2_5.pth", training=True)
+    assert "taken from GAN_GEN_SHADOW_2_5.pth" in by_raw.notes[0]
     made = read(tmp_path / "GAN_GEN_SHADOW_2_5.pth", training=True)
     assert any("--w-avg recompute" in note for note in made.notes)
+    for a, b in ((made.generator, by_raw.generator), (made.generator_raw, by_raw.generator_raw)):
+        assert a is not None
+        assert b is not None
+        assert all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
     assert made.generator.lod == 1.0
     assert made.discriminator is not None
     assert made.generator_raw is not None
@@ -285,6 +289,38 @@ def test_hostile_and_damaged_files(tmp_path: Path) -> None:
         with pytest.raises(UserError, match="nothing in it was run"):
             read(tmp_path / f"{name}.pth")
     assert not (tmp_path / "pwned").exists()
+
+
+def test_files_of_one_moment_that_are_not_what_their_names_say(tmp_path: Path) -> None:
+    torch.save(files.state("huangzh13", "generator tiny32"), tmp_path / "GAN_GEN_2_5.pth")
+    for network, says in (("generator tiny32", "holds no discriminator"), ("discriminator mid256", "is 32x32")):
+        torch.save(files.state("huangzh13", network), tmp_path / "GAN_DIS_2_5.pth")
+        with pytest.raises(UserError, match=says):
+            read(tmp_path / "GAN_GEN_2_5.pth", training=True)
+
+
+@pytest.mark.parametrize("program", ["huangzh13", "rosinality"])
+def test_names_as_a_wrapper_for_several_gpus_has_them(program: str, tmp_path: Path) -> None:
+    state = files.state(program, "generator tiny32" if program == "huangzh13" else "generator")
+    torch.save({f"module.{key}": value for key, value in state.items()}, tmp_path / "a.pth")
+    found = read_checkpoint(tmp_path / "a.pth").generator()
+    assert all(torch.equal(found[key], value) for key, value in state.items())
+    torch.save({f"module.{key}" if i else key: v for i, (key, v) in enumerate(state.items())}, tmp_path / "b.pth")
+    with pytest.raises(UserError, match=r"left over|belong to no program"):
+        read(tmp_path / "b.pth")
+
+
+@pytest.mark.parametrize("change", ["float16", "float64", "strided"])
+def test_other_number_formats(change: str, tmp_path: Path) -> None:
+    state = files.state("huangzh13", "generator tiny32")
+    if change == "strided":
+        changed = {key: v.t().contiguous().t() if v.ndim == 2 else v for key, v in state.items()}
+    else:
+        changed = {key: v.to(getattr(torch, change)) for key, v in state.items()}
+    torch.save(changed, tmp_path / "a.pth")
+    wanted = huangzh13.generator({key: value.float() for key, value in changed.items()}, "").state_dict()
+    found = read(tmp_path / "a.pth").generator.state_dict()
+    assert all(torch.equal(found[key], wanted[key]) for key in wanted if not key.startswith("synthesis.noise"))
 
 
 def test_legacy_torch_format(tmp_path: Path) -> None:

@@ -74,8 +74,8 @@ def test_samples_are_functions_of_seed_and_index(generator) -> None:
     assert torch.equal(fakes.latents([5])[0], z[1])
     assert torch.equal(fakes.latents([9], "z2")[0], fakes.latents([1, 9], "z2")[1])
     assert not torch.equal(fakes.latents([9], "z2")[0], z[2])
-    for layer, alone in zip(noise, fakes.noise([5]), strict=True):
-        assert torch.equal(layer[1:2], alone)
+    for layer, single in zip(noise, fakes.noise([5]), strict=True):
+        assert torch.equal(layer[1:2], single)
     assert not torch.equal(noise[0][0], noise[0][1])
     assert not torch.equal(Fakes(generator, seed=4).latents([5]), fakes.latents([5]))
     labels = fakes.labels(range(400)).mean(0)

@@ -14,7 +14,7 @@ from stylegan.data.dataset import Dataset
 from stylegan.networks import Generator
 from stylegan.training import train
 from stylegan.training.step import Trainer
-from stylegan.training.transfer import lineage, read_source, start_from
+from stylegan.training.transfer import check_freezing, lineage, read_source, start_from
 
 NETS: Diff = {
     "generator": {"fmap_max": 8, "z_dim": 8, "w_dim": 8, "mapping_width": 8, "mapping_layers": 2},
@@ -70,10 +70,30 @@ def test_to_a_lower_resolution_upper_levels_are_dropped(run):
 def test_other_channels_and_classes_start_fresh_by_name(run):
     told = start_from(Trainer(config(16, channels=3, labels=2)), read_source(run))
     assert "label embedding" in told.fresh
-    assert "mapping layer 0" in told.fresh  # it has another width with labels
+    assert "mapping layer 0 (weight)" in told.fresh  # it has another width with labels
     assert "discriminator output" in told.fresh
-    assert {"to_rgb 16x16", "from_rgb 8x8"} <= set(told.fresh)
+    assert {"to_rgb 16x16", "from_rgb 8x8 (weight)"} <= set(told.fresh)
     assert "synthesis 16x16" in told.taken
+
+
+def test_parts_of_which_only_some_fit_are_told_tensor_by_tensor(run):
+    told = start_from(Trainer(config(16, labels=2)), read_source(run))
+    assert "mapping layer 0 (bias)" in told.taken
+    assert {"mapping layer 0 (weight)", "discriminator output"} <= set(told.dropped)
+    assert {"mapping layer 0 (weight)", "discriminator output"} <= set(told.fresh)
+    assert not set(told.taken) & set(told.dropped + told.fresh)
+
+
+def test_blocks_that_cannot_be_frozen(run):
+    for source, blocks, says in (
+        (None, 1, "needs --from MODEL"),
+        (read_source(run / "model.safetensors"), 1, "has no discriminator to keep"),
+        (read_source(run), 3, "has 2 blocks"),
+    ):
+        with pytest.raises(UserError, match=says):
+            check_freezing(blocks, source, 2)
+    check_freezing(2, read_source(run), 2)
+    check_freezing(0, None, 2)
 
 
 def test_nothing_in_common_is_an_error(run):
@@ -138,3 +158,34 @@ def test_the_command_line(run, tmp_path):
     assert answer.exit_code == 0, answer.output
     assert "starts fresh: stored noise 32x32, synthesis 32x32" in answer.output
     assert "16x16" in answer.output
+    assert "warning: --freeze-d keeps from_rgb 32x32, discriminator 32x32 at the random values" in answer.output
+
+
+def test_a_run_goes_on_without_its_source_and_a_failed_first_command_is_no_run(run, tmp_path):
+    from click.testing import CliRunner
+
+    from stylegan.cli import cli
+    from stylegan.data.prepare import prepare_arrays
+
+    def train_cli(*more):
+        words = ["train", tmp_path / "data", "--out", tmp_path / "run", "--kimg", 0.064, "--batch", 4,
+                 "--training.checkpoint_ticks", 1, "--from", *more]  # fmt: skip
+        return CliRunner().invoke(cli, [str(word) for word in words])
+
+    rng = np.random.default_rng(1)
+    prepare_arrays(rng.integers(0, 256, (16, 1, 16, 16), dtype=np.uint8), None, tmp_path / "data")
+    source = tmp_path / "source.safetensors"
+    source.write_bytes((run / "model.safetensors").read_bytes())
+    failed = train_cli(source, "--generator.fmap_max", 9, "--discriminator.fmap_max", 9)
+    assert "none of its layers fits" in str(failed.exception)
+    assert train_cli(source, "--stop-kimg", 0.016).exit_code == 0
+    source.unlink()
+    answer = train_cli(source)
+    assert answer.exit_code == 0, answer.output
+    assert "finished" in answer.output
+
+
+def test_files_of_other_programs_are_named_as_such(tmp_path):
+    (tmp_path / "a.pkl").write_bytes(b"\x80\x04N.")
+    with pytest.raises(UserError, match=r"another program.s is converted first: stylegan convert a\.pkl"):
+        read_source(tmp_path / "a.pkl")

@@ -10,6 +10,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from stylegan import hub
 from stylegan.config import Config
 from stylegan.config.auto import Choice, Facts, choose
 from stylegan.config.presets import Diff, complete, merge, preset
@@ -18,7 +19,7 @@ from stylegan.data.dataset import Dataset
 from stylegan.distributed import choose_device
 from stylegan.errors import UserError
 from stylegan.lod import nominal, split_size
-from stylegan.training.run import stored_config
+from stylegan.training.run import begun, stored_config
 
 
 @dataclass
@@ -57,31 +58,40 @@ def configure(
         )
     classes = dataset.num_classes if use_labels else 0
     changes = merge(changes, {"data": {"path": str(data.resolve()), "use_labels": use_labels}})
-    changes, origin = _from_source(start_from, changes, height, width)
-    stored = stored_config(out)
-    if stored is not None and stored.preset == preset_name:
+    own, stored = changes, stored_config(out)
+    stored = stored if begun(out) else None  # where a first command failed, another may follow
+    same = stored is not None and stored.preset == preset_name
+    if stored is not None and same and start_from is not None and stored.training.start_from == _named(start_from):
+        origin: list[Choice] = []  # what came from there is in the run, which can go on without it
+    else:
+        changes, origin = _from_source(start_from, changes, height, width)
+    if stored is not None and same:
         return Setup(_changed(stored, changes, resolution, labels, (height, width), classes), dataset)
     if preset_name == "auto":
         facts = _facts(dataset, height, width, classes, torch_device)
         diff, choices = choose(facts, changes.get("schedule", {}).get("total_kimg"))
         config = complete(merge(diff, changes), "auto", (height, width), dataset.channels, classes)
-        return Setup(config, dataset, [*[_as_set(choice, changes) for choice in choices], *origin])
+        return Setup(config, dataset, [*[_as_set(choice, changes, own) for choice in choices], *origin])
     return Setup(preset(preset_name, (height, width), dataset.channels, classes, changes), dataset, origin)
 
 
 def _from_source(start_from: Path | None, changes: Diff, height: int, width: int) -> tuple[Diff, list[Choice]]:
     """The user's changes on top of what starting from other weights asks for, and what that was."""
-    if start_from is None:
+    blocks = changes.get("training", {}).get("freeze_d", 0)
+    _, _, top = split_size(height, width)
+    if start_from is None and not blocks:
         return changes, []
     from stylegan import shipped
-    from stylegan.training.transfer import read_source
+    from stylegan.training.transfer import check_freezing, read_source
 
-    start_from = shipped.resolve(start_from)
-    source = read_source(start_from)
-    _, _, top = split_size(height, width)
+    start_from = None if start_from is None else shipped.resolve(start_from)
+    source = None if start_from is None else read_source(start_from)
+    check_freezing(blocks, source, top)
+    if start_from is None or source is None:
+        return changes, []
     first = min(max(source.resolution, 8), nominal(top))
     diff = merge(source.architecture(), {"schedule": {"initial_resolution": first}})
-    diff = merge(diff, {"training": {"start_from": str(start_from.resolve())}})
+    diff = merge(diff, {"training": {"start_from": _named(start_from)}})
     reasons = [
         Choice("networks", f"as in {start_from}", "so that its weights fit", ("generator.fmap_max",)),
         Choice("first resolution", f"{first}x{first}", "what the weights have been trained to"),
@@ -89,8 +99,13 @@ def _from_source(start_from: Path | None, changes: Diff, height: int, width: int
     return merge(diff, changes), reasons
 
 
-def _as_set(choice: Choice, changes: Diff) -> Choice:
-    """The choice, or what the user set instead of it."""
+def _named(start_from: Path) -> str:
+    """A model to start from as a run remembers it: an absolute path, or its name on the Hub."""
+    return str(hub.parse(start_from)) if hub.is_reference(start_from) else str(start_from.resolve())
+
+
+def _as_set(choice: Choice, changes: Diff, own: Diff) -> Choice:
+    """The choice, or what the user set instead of it (`own`), or the model that training starts from."""
     given = {
         name: changes[section][field]
         for name in choice.fields
@@ -100,7 +115,8 @@ def _as_set(choice: Choice, changes: Diff) -> Choice:
     if not given:
         return choice
     value = ", ".join(f"{name.split('.')[1]} {value}" for name, value in given.items() if value != {})
-    return Choice(choice.setting, value, "set by you")
+    mine = all(name.split(".")[1] in own.get(name.split(".")[0], {}) for name in given)
+    return Choice(choice.setting, value, "set by you" if mine else "as in the model to start from")
 
 
 def _changed(

@@ -58,7 +58,7 @@ def _facts(report: Report) -> Table:
     if report.resolution:
         height, width = report.resolution
         rows += [
-            ("configuration", report.configuration),
+            ("configuration", report.configuration or "that of the generator is not in this file"),
             ("resolution", f"{width}x{height}, {report.channels} channels"),
             ("labels", _labels(report)),
             ("lod", unknown if report.lod is None else f"{report.lod:g}"),
@@ -88,7 +88,10 @@ def _origin(entry: dict[str, Any]) -> str:
     if "from" in entry:  # of `train --from`
         return f"trained on from {entry['from']}\nsha256 {entry.get('sha256', 'not recorded')}"
     if entry.get("event") != "read":
-        lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
+        if "from" in entry:
+            lines.append(f"trained on from {entry['from']} (lod {entry.get('lod', '?')})")
+        else:
+            lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
         lines.append(f"sha256 {entry.get('sha256', 'not recorded')}")
     for role, network in (entry.get("networks") or {}).items():
         sources = sorted(set((network.get("source_sha256") or {}).values()))

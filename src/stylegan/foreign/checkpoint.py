@@ -18,6 +18,7 @@ MAX_FILE = 8 << 30
 MAX_ENTRIES = 10_000
 _PROGRAMS = (rosinality, huangzh13)
 _GENERATORS = ("g_running", "generator")  # bundle keys, the averaged one first
+_PLAIN = "state dict"  # a file that holds one network and nothing around it
 
 
 @dataclass
@@ -27,6 +28,18 @@ class Checkpoint:
     program: Any  # module rosinality or huangzh13
     states: dict[str, State]
     where: str
+
+    def discriminator(self) -> State:
+        """The discriminator's tensors; UserError in a file that has none."""
+        if "discriminator" not in self.states:
+            raise UserError(f"{self.where}: holds no discriminator")
+        return self.states["discriminator"]
+
+    def generator(self) -> State:
+        """The tensors of the generator to draw with; UserError in a file that has none."""
+        if self.averaged is None:
+            raise UserError(f"{self.where}: holds only a discriminator; give the generator's file")
+        return self.states[self.averaged]
 
     @property
     def averaged(self) -> str | None:
@@ -45,7 +58,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     if set(value) == {"state", "param_groups"}:
         raise UserError(f"{path}: an optimizer's state, not a network; give the file of the generator")
     roles = {role: value[role] for role in (*_GENERATORS, "discriminator") if isinstance(value.get(role), Mapping)}
-    states = roles or {"plain": value}
+    states = roles or {_PLAIN: value}
     checked: dict[str, State] = {
         role: _tensors(state, f"{path}: {role}", path.stat().st_size) for role, state in states.items()
     }
@@ -59,9 +72,11 @@ def read_checkpoint(path: Path) -> Checkpoint:
             f"{path}: entries such as {shown} belong to no program known here; known are "
             f"{', '.join(program.NAME for program in _PROGRAMS)}"
         )
-    if "plain" in checked:
-        role = "discriminator" if kinds["plain"] == "discriminator" else "g_running"
-        return Checkpoint(program, {role: checked["plain"]}, str(path))
+    if _PLAIN in checked:
+        role = kinds[_PLAIN] or "generator"
+        if program is rosinality and role == "generator":
+            role = "g_running"  # that program writes the averaged one so, and no other
+        return Checkpoint(program, {role: checked[_PLAIN]}, str(path))
     for role, kind in kinds.items():
         if kind != ("discriminator" if role == "discriminator" else "generator"):
             raise UserError(f"{path}: its {role!r} does not look like one of {program.NAME}")
@@ -99,7 +114,10 @@ def _load(path: Path) -> Any:
 
 
 def _tensors(state: Mapping[Any, Any], where: str, size: int) -> dict[str, torch.Tensor]:
-    """Only names and dense floating tensors, together no larger than twice the file (float16 becomes float32)."""
+    """Only names and dense floating tensors, together no larger than twice the file (float16 becomes float32).
+
+    `module.` before every name, which PyTorch's wrappers for several GPUs put there, is left out.
+    """
     if len(state) > MAX_ENTRIES:
         raise UserError(f"{where}: {len(state):,} entries, at most {MAX_ENTRIES:,} make sense")
     total = 0
@@ -111,4 +129,5 @@ def _tensors(state: Mapping[Any, Any], where: str, size: int) -> dict[str, torch
         total += value.numel() * value.element_size()
     if total > 2 * size:
         raise UserError(f"{where}: its tensors announce {total:,} bytes, the file has {size:,}")
-    return dict(state)
+    wrapped = all(key.startswith("module.") for key in state)
+    return {key.removeprefix("module.") if wrapped else key: value for key, value in state.items()}

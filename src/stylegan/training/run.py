@@ -78,10 +78,11 @@ class RunFolder:
     def adopt(self, config: Config, extend: bool = False) -> None:
         """Stores the configuration of a new run, or checks that an existing run has the same.
 
-        UserError names the fields that differ. `extend` allows a longer schedule.total_kimg.
+        UserError names the fields that differ. `extend` allows a longer schedule.total_kimg. A folder in which
+        nothing was trained yet, because its first command failed, takes any configuration.
         """
         stored = stored_config(self.path)
-        if stored is not None:
+        if stored is not None and begun(self.path):
             old, new = flatten(stored.model_dump(mode="json")), flatten(config.model_dump(mode="json"))
             differing = {name for name in old if old[name] != new[name]} - _HOUSEKEEPING
             if extend and new["schedule.total_kimg"] > old["schedule.total_kimg"]:
@@ -95,6 +96,11 @@ class RunFolder:
                 )
         if config != stored:
             write_atomically(self.path / "config.json", config.model_dump_json(indent=1).encode())
+
+
+def begun(path: str | Path) -> bool:
+    """Whether something was trained in a folder; not where the first command failed."""
+    return any((Path(path) / "checkpoints").glob("*")) or (Path(path) / "stats.jsonl").exists()
 
 
 def stored_config(path: str | Path) -> Config | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,7 +19,7 @@ import torch
 from torch import nn
 
 from stylegan import lod as lods
-from stylegan.config import Config, DiscriminatorConfig, GeneratorConfig
+from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.config.presets import Diff
 from stylegan.errors import UserError
 from stylegan.snapshot import load, write_atomically
@@ -27,7 +28,12 @@ from stylegan.training.run import stored_config
 from stylegan.training.step import Trainer
 
 State = Mapping[str, torch.Tensor]
+Names = tuple[list[str], list[str], list[str]]  # taken, dropped, fresh
 ORIGIN = "origin.json"  # in a run folder
+# what a tensor's name begins with that its part's name tells already
+_WHOLE = re.compile(
+    r"(mapping\.layers|synthesis\.layers|synthesis\.to_rgb|from_rgb|blocks)\.\d+\.|head\.(dense1\.)?|synthesis\."
+)
 
 
 @dataclass
@@ -68,6 +74,7 @@ class Transferred:
     taken: list[str]
     dropped: list[str]
     fresh: list[str]
+    fresh_d: list[str] = field(default_factory=list)  # names of the discriminator's parameters among them
 
     def sentences(self) -> list[str]:
         """For the terminal and the log."""
@@ -83,10 +90,11 @@ def read_source(path: str | Path) -> Source:
     if path.is_dir():
         return _read_run(path)
     snapshot = load(path)
+    assert snapshot.path is not None
     g, raw, d = snapshot.generator, snapshot.generator_raw, snapshot.discriminator
     return Source(
         path=path,
-        sha256=_sha256(path),
+        sha256=_sha256(snapshot.path),
         generator=g.config,
         discriminator=None if d is None else d.config,
         lod=g.lod,
@@ -130,8 +138,10 @@ def start_from(trainer: Trainer, source: Source) -> Transferred:
     d = _fill(trainer.D, source.d) if source.d is not None else ([], [], list(trainer.D.state_dict()))
     if not any(name.startswith("synthesis.layers") for name in g[0]):
         raise UserError(f"{source.path}: none of its layers fits the new networks; check the settings of both")
-    config = trainer.config
-    return Transferred(*(_words(config, g[i], d[i], source) for i in range(3)))
+    top = max(trainer.config.generator.top, source.generator.top)
+    shape = trainer.config.generator if trainer.config.generator.top == top else source.generator
+    taken, dropped, fresh = _words(shape, g, d)
+    return Transferred(taken, dropped, fresh, d[2])
 
 
 def begin(trainer: Trainer, run: Path) -> list[str]:
@@ -142,9 +152,34 @@ def begin(trainer: Trainer, run: Path) -> list[str]:
     source = read_source(wanted)
     told = start_from(trainer, source)
     if trainer.processes.first:
-        entry = {"from": str(source.path), "sha256": source.sha256, "lod": source.lod} | vars(told)
+        entry = {"event": "trained on", "from": str(source.path), "sha256": source.sha256, "lod": source.lod}
+        entry |= {"taken": told.taken, "dropped": told.dropped, "fresh": told.fresh}
         write_atomically(run / ORIGIN, json.dumps([*source.lineage, entry], indent=1).encode())
-    return [f"starting from {source.path}, trained to {source.resolution}", *told.sentences()]
+    sentences = [f"starting from {source.path}, trained to {source.resolution}", *told.sentences()]
+    frozen = [f"blocks.{k}." for k in range(trainer.config.discriminator.top)][::-1][: trainer.config.training.freeze_d]
+    random = [name for name in told.fresh_d if frozen and name.startswith(("from_rgb.", *frozen))]
+    if random:
+        parts = dict.fromkeys(_part("D", name, trainer.config.generator) for name in random)
+        sentences.append(
+            f"warning: --freeze-d keeps {', '.join(parts)} at the random values they start fresh with; it counts from "
+            f"the full image, so train at the source's resolution, or leave it out"
+        )
+    return sentences
+
+
+def check_freezing(blocks: int, source: Source | None, top: int) -> None:
+    """UserError where the discriminator's first blocks cannot be kept: there are none, or not so many."""
+    if not blocks:
+        return
+    if source is None:
+        raise UserError(f"--freeze-d {blocks}: keeps blocks of another model, so it needs --from MODEL")
+    if source.d is None:
+        raise UserError(
+            f"--freeze-d {blocks}: {source.path} has no discriminator to keep; give a run folder, or a model converted "
+            f"with --training"
+        )
+    if blocks > top:
+        raise UserError(f"--freeze-d {blocks}: the discriminator has {top} blocks at this resolution")
 
 
 def lineage(run: Path) -> list[Any]:
@@ -153,7 +188,7 @@ def lineage(run: Path) -> list[Any]:
     return list(json.loads(file.read_text())) if file.exists() else []
 
 
-def _fill(network: nn.Module, source: State) -> tuple[list[str], list[str], list[str]]:
+def _fill(network: nn.Module, source: State) -> Names:
     """Copies what fits by name and shape: (taken, dropped, fresh) names."""
     own = network.state_dict()
     taken = [name for name in own if name in source and source[name].shape == own[name].shape]
@@ -163,12 +198,19 @@ def _fill(network: nn.Module, source: State) -> tuple[list[str], list[str], list
     return taken, dropped, fresh
 
 
-def _words(config: Config, g: list[str], d: list[str], source: Source) -> list[str]:
-    """Names of parameters -> parts of the networks, each once, in order."""
-    top = max(config.generator.top, source.generator.top)
-    shape = config.generator if config.generator.top == top else source.generator
-    parts = [_part("G", name, shape) for name in g] + [_part("D", name, shape) for name in d]
-    return list(dict.fromkeys(parts))
+def _words(shape: GeneratorConfig, g: Names, d: Names) -> list[list[str]]:
+    """Names of parameters, thrice -> parts of the networks, each once and in order. A part whose tensors went
+    different ways is told with the tensor's name: 'mapping layer 0 (bias)'."""
+    named = [
+        [(name, _part(net, name, shape)) for net, names in (("G", g[i]), ("D", d[i])) for name in names]
+        for i in range(3)
+    ]
+    taken, rest = ({part for k in which for _, part in named[k]} for which in ((0,), (1, 2)))
+
+    def word(name: str, part: str) -> str:
+        return f"{part} ({_WHOLE.sub('', name)})" if part in taken & rest and "." in name else part
+
+    return [list(dict.fromkeys(word(name, part) for name, part in names)) for names in named]
 
 
 def _part(network: str, name: str, shape: GeneratorConfig) -> str:
