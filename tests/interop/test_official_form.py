@@ -110,7 +110,8 @@ def test_converted_pickles_compute_the_official_function(kind: str, name: str, t
         with using_ops(ops):
             for lod in lods:
                 for role, network in (("G", made.generator_raw), ("Gs", made.generator)):
-                    images = network(wanted["z"].float(), None if labels is None else labels[:4], noise="stored", lod=lod)
+                    some = None if labels is None else labels[:4]
+                    images = network(wanted["z"].float(), some, noise="stored", lod=lod)
                     near(images, wanted[role, lod])
                 near(made.discriminator(wanted["images", lod].float(), labels, lod=lod), wanted["D", lod])
 

@@ -295,6 +295,20 @@ def test_a_log_cut_short_by_a_power_failure_gets_no_zeros(tmp_path: Path) -> Non
     assert read_stats(tmp_path) == [{"tick": 1}]
 
 
+def test_the_first_steps_of_a_size_count_until_there_are_others() -> None:
+    """Kernels are compiled and graphs recorded in them: a hundred times the usual time says nothing of what is left."""
+    eta = Eta(small())
+    eta.record(0, 1.0, starting=True)
+    assert eta.measured[0] == 1.0
+    assert eta.typical == {}
+    eta.record(0, 0.01)
+    assert eta.measured[0] == eta.typical[0] == 0.01
+    eta.record(0, 1.0, starting=True)  # recorded anew in a fade
+    assert eta.measured[0] == 0.01
+    eta.record(0, 0.03)
+    assert eta.measured[0] == pytest.approx(0.02)
+
+
 def test_remaining_time_knows_that_later_phases_are_slower() -> None:
     config = small(schedule={"total_kimg": 100, "stable_kimg": 10, "fade_kimg": 10})
     eta = Eta(config)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 
 from stylegan.data import Dataset
 from stylegan.errors import UserError
-from stylegan.networks import Generator
+from stylegan.networks import Generator, Replay
 
 STREAMS = {"z": 0, "noise": 1, "label": 2, "z2": 3, "t": 4, "mirror": 5, "subset": 6, "cuts": 7}
 STREAMS |= {f"mix{i}": 6 + i for i in range(2, 10)}  # the second and further latents of an image (Table 2)
@@ -83,6 +84,11 @@ class Fakes:
     @property
     def device(self) -> torch.device:
         return self.generator.w_avg.device
+
+    @cached_property
+    def replay(self) -> Replay:
+        """The generator as a CUDA graph, where there is a GPU."""
+        return Replay(self.generator)
 
     def _send(self, x: torch.Tensor) -> torch.Tensor:
         """x on the generator's device, without waiting for what it is doing."""
@@ -170,7 +176,7 @@ class Fakes:
     def draw(self, ws: torch.Tensor, noise: Any) -> torch.Tensor:
         """ws [N, L, D] -> images [N, C, H, W] float32 in about [-1, 1], at full size."""
         G = self.generator
-        pictures = G.synthesis(ws, self.lod_used, noise)
+        pictures = self.replay.synthesis(ws, self.lod_used, noise)
         height = G.config.resolution[0]
         factor = height // pictures.shape[2]
         return pictures if factor == 1 else F.interpolate(pictures, scale_factor=factor, mode="nearest")

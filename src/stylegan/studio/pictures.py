@@ -21,6 +21,7 @@ from torch import nn
 from stylegan import images, latents
 from stylegan.drawing.render import Look as DrawnLook
 from stylegan.drawing.render import exact_float32
+from stylegan.networks import Replay
 from stylegan.studio.messages import KeptPoint, Noise, PathPoint, Recipe, Render
 from stylegan.studio.points import Points, first_point
 from stylegan.studio.sketch import Sketch
@@ -56,6 +57,7 @@ class Painter:
         self.seconds: float | None = None  # of one image, running mean
         self._noises: OrderedDict[int, list[torch.Tensor]] = OrderedDict()
         self._sketch = Sketch(generator)
+        self._replay = Replay(generator)
         self._threads = Threads()
         h, w = self.size
         self.batch = max(1, min(BATCH.get(self.device.type, 1), BATCH_PIXELS // (h * w)))
@@ -122,7 +124,7 @@ class Painter:
             if sketch is not None:
                 drawn = sketch(ws, lod=lod, noise=inputs)
             elif (self.seconds or 0) < SLOW / 2:
-                drawn = self.generator.synthesis(ws, lod=lod, noise=inputs)
+                drawn = self._replay.synthesis(ws, lod=lod, noise=inputs)
             else:
                 with self._sketch.watching() as seen:
                     drawn = self.generator.synthesis(ws, lod=lod, noise=inputs)

@@ -56,6 +56,7 @@ class StaticHalves:
         self._known: dict[tuple[Any, ...], StaticHalf] = {}
         self._level = -1
         self._pool: Any = None
+        self.recorded = 0  # how often something was recorded: steps that take seconds and say nothing of the rate
 
     def take(self, micro_batches: int, point: Point) -> bool:
         """Whether this half step runs static."""
@@ -108,6 +109,7 @@ class StaticHalves:
 
         Where memory does not suffice for what is `required`, the error is the caller's.
         """
+        self.recorded += 1
         if self._pool is None:
             self._pool = torch.cuda.graph_pool_handle()
         graph = torch.cuda.CUDAGraph()

@@ -144,6 +144,7 @@ class _Session:
             self.report.say(sentence)
         self.health = Monitor(config, dataset, run, processes)
         self._mark = (self.progress.nimg, time.monotonic())  # where and when the rate was last measured
+        self._prepared = -1  # graphs recorded by then; the first steps of a session are never typical
 
     def run(self) -> Result:
         """The loop itself."""
@@ -174,7 +175,7 @@ class _Session:
         finally:
             self.writer.wait()
             self.report.close()
-            rates.remember(config, self.processes, self.eta.measured)
+            rates.remember(config, self.processes, self.eta.typical)
         return Result(self.path, progress.nimg / 1000, not stopped, stopped)
 
     @property
@@ -247,7 +248,9 @@ class _Session:
             if self.processes.device.type == "cuda" and tick:
                 torch.cuda.synchronize(self.processes.device)
                 seconds = time.monotonic() - self._mark[1]
-            self.eta.record(point.level, seconds / images)
+            prepared = self.trainer.halves.recorded
+            self.eta.record(point.level, seconds / images, starting=prepared != self._prepared)
+            self._prepared = prepared
             progress.seconds += seconds
             self._mark = (progress.nimg, time.monotonic())
         rate = self.eta.measured.get(point.level)
