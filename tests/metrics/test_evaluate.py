@@ -74,16 +74,16 @@ def test_samples_are_functions_of_seed_and_index(generator) -> None:
     assert torch.equal(fakes.latents([5])[0], z[1])
     assert torch.equal(fakes.latents([9], "z2")[0], fakes.latents([1, 9], "z2")[1])
     assert not torch.equal(fakes.latents([9], "z2")[0], z[2])
-    for layer, single in zip(noise, fakes.noise([5]), strict=True):
-        assert torch.equal(layer[1:2], single)
+    for layer, own in zip(noise, fakes.noise([5]), strict=True):
+        assert torch.equal(layer[1:2], own)
     assert not torch.equal(noise[0][0], noise[0][1])
     assert not torch.equal(Fakes(generator, seed=4).latents([5]), fakes.latents([5]))
     labels = fakes.labels(range(400)).mean(0)
     assert labels[1] == 0
     assert 0.15 < labels[2] < 0.35
     picture = fakes.draw(fakes.map(z, fakes.labels([0, 5, 9])), noise)
-    alone = fakes.draw(fakes.map(z[1:2], fakes.labels([5])), fakes.noise([5]))
-    torch.testing.assert_close(picture[1:2], alone, atol=1e-4, rtol=1e-4)
+    single = fakes.draw(fakes.map(z[1:2], fakes.labels([5])), fakes.noise([5]))
+    torch.testing.assert_close(picture[1:2], single, atol=1e-4, rtol=1e-4)
 
 
 def test_images_are_rounded_like_drawn_ones(generator) -> None:
@@ -413,12 +413,12 @@ def test_two_processes_find_the_same(files: Path, tmp_path: Path, capsys: pytest
     for process in processes:
         _, err = process.communicate(timeout=120)
         assert process.returncode == 0, err
-    alone, together = (json.loads((tmp_path / f"{n}.json").read_text())["metrics"] for n in (1, 2))
+    single, together = (json.loads((tmp_path / f"{n}.json").read_text())["metrics"] for n in (1, 2))
     for name in parse_metrics(names):
-        for value, number in alone[name.name]["values"].items():
+        for value, number in single[name.name]["values"].items():
             assert together[name.name]["values"][value] == pytest.approx(number, rel=1e-6), name
         np.testing.assert_allclose(
             [list(h.values()) for h in together[name.name]["halves"]],
-            [list(h.values()) for h in alone[name.name]["halves"]],
+            [list(h.values()) for h in single[name.name]["halves"]],
             rtol=1e-6,
         )
