@@ -62,7 +62,7 @@ def _facts(report: Report) -> Table:
             ("resolution", f"{width}x{height}, {report.channels} channels"),
             ("labels", _labels(report)),
             ("lod", unknown if report.lod is None else f"{report.lod:g}"),
-            ("kimg", unknown if report.kimg is None else f"{report.kimg:,.1f}"),
+            ("kimg", unknown if report.kimg is None else f"{report.kimg:,.{1 if report.kimg >= 1 else 3}f}"),
             ("attribution", report.attribution or unknown),
         ]
     rows += [("contents" if entry.get("event") == "read" else "origin", _origin(entry)) for entry in report.lineage]
