@@ -18,12 +18,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from stylegan.ops import fused, triton_kernels
+from stylegan.ops import fused, fused_blur, triton_kernels
 
 TARGET = GPUTarget("cuda", 90, 32)
-LARGE = {"x", "y", "dy", "dx", "g"}  # bfloat16; other tensors are float32
+LARGE = {"x", "y", "dy", "dx", "g", "u"}  # bfloat16; other tensors are float32
 SIZES = {"P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W"}  # multiples of 16 where they matter
-FLAGS = {"SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True, "HAS_MORE": False, "CHUNKS": 64}
+FLAGS = {
+    "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
+    "HAS_MORE": False, "CHUNKS": 64,
+}  # fmt: skip
 
 
 def assembler() -> Path:
@@ -71,7 +74,11 @@ def main() -> None:
             print(report(name, layout, tiles, warps), flush=True)
     for name in ("apply_whole", "gradient_whole"):
         print(report(name, "nhwc", {"sc": 1, "BP": 256, "BC": fused.WHOLE // 256}, warps), flush=True)
-    print(report("blur", "nhwc 16", {"sc": 1, "ROWS": fused.ROWS, "BW": tile // 32, "BC": 16}, 4), flush=True)
+    for enters, masks in (("plain", False), ("activated", False), ("masked", False), ("plain", True)):
+        for channels in (16, 64):
+            constants = {"sc": 1, "ROWS": fused_blur.ROWS, "BW": tile // 2 // channels, "BC": channels}
+            print(f"{enters}{', masks' * masks}:", end=" ")
+            print(report("blur", f"nhwc {channels}", constants | {"ENTERS": enters, "MASKS": masks}, 4), flush=True)
 
 
 if __name__ == "__main__":

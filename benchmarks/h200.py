@@ -48,7 +48,7 @@ class Session:
         self.budget = 0.05 if tiny else 1.5
         out.mkdir(parents=True, exist_ok=True)
 
-    def config(self, precision: str = "bf16", graphs: str = "off") -> Config:
+    def config(self, precision: str = "bf16", graphs: str = "auto") -> Config:
         changes = {"training": {"precision": precision, "graphs": graphs}}
         return preset("tiny" if self.tiny else "ffhq1024", 32 if self.tiny else 1024, changes=changes)
 
@@ -91,7 +91,7 @@ def packing(side: int) -> Iterator[None]:
         packed.pack_from(before)
 
 
-def train(s: Session, side: int, batch: int, precision: str = "bf16", graphs: str = "off", pack: int = -1) -> None:
+def train(s: Session, side: int, batch: int, precision: str = "bf16", graphs: str = "auto", pack: int = -1) -> None:
     def work() -> dict[str, Any]:
         with packing(pack):
             config, level = s.config(precision, graphs), side.bit_length() - 3
@@ -122,7 +122,7 @@ def stage_generate(s: Session) -> None:
 def stage_variants(s: Session) -> None:
     """Which of the choices pays where."""
     for side in (16, 32) if s.tiny else (8, 32, 64, 128, 256, 1024):
-        train(s, side, 4 if s.tiny else BATCHES[side], graphs="on")
+        train(s, side, 4 if s.tiny else BATCHES[side], graphs="off")
     for pack in (0, 16) if s.tiny else (0, 512, 256):
         train(s, 32 if s.tiny else 1024, 4 if s.tiny else 16, pack=pack)
     if not s.tiny:
@@ -139,16 +139,15 @@ def stage_schedule(s: Session) -> None:
     first = config.schedule.initial_resolution.bit_length() - 3
     for level in range(first, config.generator.top + 1):
         batch = config.schedule.batch_by_resolution.get(lods.nominal(level), config.schedule.batch)
-        graphs = "on" if level < 6 else "off"
 
-        def work(level: int = level, batch: int = batch, graphs: str = graphs) -> dict[str, Any]:
+        def work(level: int = level, batch: int = batch) -> dict[str, Any]:
             found = measure.training_step(
-                s.config(graphs=graphs), level, min(batch, 4) if s.tiny else batch, s.device, s.limit("bf16"), s.budget
+                s.config(), level, min(batch, 4) if s.tiny else batch, s.device, s.limit("bf16"), s.budget
             )
             rates[level] = found.images_per_second
             return found.as_dict()
 
-        s.note(f"phase {4 << level} b{batch} graphs {graphs}", work)
+        s.note(f"phase {4 << level} b{batch}", work)
     s.note("schedule", lambda: {"hours": measure.predict_hours(config, rates), "levels": len(rates)})
 
 
@@ -159,7 +158,7 @@ def stage_profile(s: Session) -> None:
 
 
 def _profile(s: Session, side: int, batch: int, steps: int = 3) -> dict[str, Any]:
-    config, level = s.config(), side.bit_length() - 3
+    config, level = s.config(graphs="off"), side.bit_length() - 3
     trainer = Trainer(config, Processes(device=s.device))
     lod = float(config.generator.top - level)
     point = schedule.Point(0, lod, level, side, batch, 1e-3, 1e-3, 1.0, 1, 1)

@@ -25,7 +25,7 @@ fi
 cat "$OUT/environment.txt"
 
 if [ "${TESTS:-1}" = 1 ]; then  # right first; wrong kernels are not worth timing, but are told apart by name
-  timeout "${TEST_SECONDS:-150}" "$PYTHON" -m pytest -m gpu tests/ops tests/training/test_graphs.py -q -p no:cacheprovider -n "${JOBS:-6}" \
+  timeout "${TEST_SECONDS:-150}" "$PYTHON" -m pytest -m gpu tests/ops tests/training/test_graphs.py tests/test_replay.py tests/drawing -q -p no:cacheprovider -n "${JOBS:-6}" \
     --tb=line --maxfail=20 2>&1 | tee "$OUT/tests.txt" | tail -25
 fi
 

@@ -9,6 +9,7 @@ import pytest
 from pydantic import ValidationError
 
 from stylegan.config import Config, DiscriminatorConfig, GeneratorConfig, ScheduleConfig
+from stylegan.config.overrides import parse_overrides
 from stylegan.config.presets import PRESETS, preset
 from stylegan.errors import UserError
 
@@ -47,6 +48,7 @@ def test_unknown_fields_are_refused(data: dict[str, Any]) -> None:
         ({"schedule": {"initial_resolution": 12}}, "initial_resolution 12: must be a power of two"),
         ({"schedule": {"batch_by_resolution": {"8": 0}}}, "batch 0 at 8"),
         ({"schedule": {"total_kimg": "nan"}}, "finite number"),
+        ({"loss": {"kind": "relativistic"}, "augment": {"policy": "bgc"}}, "augment.target 0.6: p follows the signs"),
         ({"loss": {"kind": "lsgan"}}, "'logistic', 'wgan-gp', 'hinge' or 'relativistic'"),
         ({"loss": {"mixing": 1.5}}, "less than or equal to 1"),
     ],
@@ -102,6 +104,12 @@ def test_one_gpu_batches() -> None:
     assert [schedule.batch_by_resolution.get(2**r, schedule.batch) for r in range(2, 11)] == [
         128, 128, 128, 64, 32, 16, 8, 4, 4
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "meant"), [("on", "on"), ("off", "off"), ("auto", "auto")])
+def test_graphs_on_and_off_as_typed(word: str, meant: str) -> None:
+    """The command line reads the words `on` and `off` as true and false."""
+    assert preset("tiny", 16, changes=parse_overrides(["--training.graphs", word])).training.graphs == meant
 
 
 def test_changes_are_merged_field_by_field() -> None:

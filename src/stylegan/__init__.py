@@ -18,6 +18,7 @@ _PUBLIC = {
     "GeneratorConfig": "stylegan.config",
     "Discriminator": "stylegan.networks",
     "Generator": "stylegan.networks",
+    "Replay": "stylegan.networks",
     "Snapshot": "stylegan.snapshot",
     "UserError": "stylegan.errors",
     "load": "stylegan.snapshot",
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from stylegan.config.presets import preset
     from stylegan.errors import UserError
     from stylegan.latents import z_from_seeds
-    from stylegan.networks import Discriminator, Generator
+    from stylegan.networks import Discriminator, Generator, Replay
     from stylegan.snapshot import Snapshot, load, save_snapshot
     from stylegan.training import train
 

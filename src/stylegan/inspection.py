@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import nn
 
+from stylegan import shipped
 from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.config.presets import preset
 from stylegan.errors import UserError
@@ -64,6 +66,7 @@ class Report:
     lod: float | None = None
     kimg: float | None = None
     attribution: str | None = None
+    precision: str | None = None  # of the numbers as stored
     lineage: list[dict[str, Any]] = field(default_factory=list)
     networks: list[NetworkReport] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
@@ -75,9 +78,11 @@ class Report:
 
 def inspect(path: str | Path) -> Report:
     """Looks at a model file, run folder or checkpoint folder. UserError where it is none."""
-    path = Path(path)
+    path = shipped.resolve(path)
     if path.is_dir():
         return _folder(path)
+    if not path.exists():
+        raise UserError(f"{path}: {shipped.missing(path)}")
     kind = sniff(path)
     if kind == "snapshot":
         in_run = path.name == "tensors.safetensors" and (path.parent / "state.json").exists()
@@ -96,7 +101,7 @@ def _report(path: Path, text: str) -> Report:
 
 def _snapshot(path: Path) -> Report:
     report = _report(path, "model file of stylegan-torch (safetensors)")
-    metadata, shapes = _header(path)
+    metadata, shapes, report.precision = _header(path)
     try:
         header = json.loads(metadata.get("stylegan", "null"))
     except json.JSONDecodeError:
@@ -115,6 +120,9 @@ def _snapshot(path: Path) -> Report:
     mixing = (config.get("loss") or {}).get("mixing", training.get("mixing"))
     _describe(report, generator, mixing, training)
     report.lod = header.get("lod", 0.0)
+    stored = header.get("stored") or {}
+    if stored:
+        report.notes.append(f"made of a file in 32 bits, whose images it gives to {stored.get('psnr_db')} dB (PSNR)")
     roles = [
         role
         for role in ("generator", "generator_raw", "discriminator")
@@ -183,7 +191,7 @@ def _folder(path: Path) -> Report:
         raise UserError(f"{path}: neither a run folder (model.safetensors) nor a checkpoint (state.json)")
     tensors = path / "tensors.safetensors"
     report = _report(tensors, "checkpoint of a run of stylegan-torch (safetensors and JSON)")
-    _, shapes = _header(tensors)
+    _, shapes, report.precision = _header(tensors)
     run = path.parent.parent
     try:
         config = json.loads((run / "config.json").read_text())
@@ -233,12 +241,19 @@ def _progress(path: Path) -> str:
         return "damaged state.json"
 
 
-def _header(path: Path) -> tuple[dict[str, str], dict[str, list[int]]]:
-    """(metadata, shape by tensor name) of a safetensors file; no weights are read."""
+_TYPES = {"F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16"}
+
+
+def _header(path: Path) -> tuple[dict[str, str], dict[str, list[int]], str]:
+    """(metadata, shape by tensor name, precision in words) of a safetensors file; no weights are read."""
     try:
         with safe_open(path, framework="pt") as file:
-            shapes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118
-            return file.metadata() or {}, shapes
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            shapes = {name: list(part.get_shape()) for name, part in slices.items()}
+            types = Counter(_TYPES.get(part.get_dtype(), part.get_dtype()) for part in slices.values())
+            if len(types) < 2:
+                return file.metadata() or {}, shapes, "".join(types)
+            return file.metadata() or {}, shapes, ", ".join(f"{k} ({n} tensors)" for k, n in types.most_common())
     except (SafetensorError, OSError) as error:
         raise UserError(f"{path}: not a readable safetensors file ({error}); it may be cut short") from None
 

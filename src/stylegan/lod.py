@@ -10,6 +10,7 @@ Pure arithmetic, without PyTorch; the cross-fade of real images is in `stylegan.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 
 def split_size(height: int, width: int) -> tuple[int, int, int]:
@@ -47,11 +48,25 @@ def fade_of(lod: float) -> float:
     return float(lod - math.floor(lod))
 
 
+class FadeInTensor(float):
+    """A lod whose fraction lies in a tensor on the device, for what is recorded once and replayed with other fades.
+
+    The number itself is any lod within the same fade: levels and sizes follow from it, the blend from `fraction`.
+    """
+
+    fraction: Any  # a tensor of one float32
+
+    def __new__(cls, lod: float, fraction: Any) -> FadeInTensor:
+        made = super().__new__(cls, lod)
+        made.fraction = fraction
+        return made
+
+
 def check_lod(lod: float, top: int) -> float:
     """The lod as a float; ValueError outside [0, top]."""
     if not 0.0 <= lod <= top:
         raise ValueError(f"lod {lod}: must lie between 0 (full resolution) and {top} (the lowest resolution)")
-    return float(lod)
+    return lod if isinstance(lod, FadeInTensor) else float(lod)
 
 
 def active_layers(num_layers: int, lod: float) -> int:

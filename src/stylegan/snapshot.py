@@ -3,24 +3,26 @@
 Tensors are named `generator.<parameter>` (the EMA weights), and, in files made to go on training from,
 `discriminator.<parameter>` and `generator_raw.<parameter>` (the weights the optimizer moves). The header's
 `stylegan` entry is JSON: format version, configuration, training facts (kimg, lod, data, lineage), library.
+Numbers are stored in 32 or in 16 bits, tensor by tensor; loading gives float32.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import os
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from stylegan import __version__, hub
+from stylegan import __version__, hub, shipped
 from stylegan.config import DiscriminatorConfig, GeneratorConfig
 from stylegan.errors import UserError
 from stylegan.formats import sniff
@@ -53,21 +55,38 @@ def save_snapshot(
     generator_raw: Generator | None = None,
     config: Mapping[str, Any] | None = None,
     training: Mapping[str, Any] | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | Literal["half"] | None = None,
 ) -> Path:
     """Writes a model file atomically and returns its path.
 
-    dtype: torch.float16 or bfloat16 halves the file; loading always gives float32. UserError where the path
-    cannot be written.
+    dtype: torch.float16 or bfloat16 halves the file; "half" takes whichever is nearer, tensor by tensor. Loading
+    always gives float32. UserError where the path cannot be written.
     """
     path = Path(path)
+    header, tensors = pack(generator, discriminator, generator_raw, config, training)
+    if dtype == "half":
+        tensors = {name: in_16_bits(tensor) for name, tensor in tensors.items()}
+    elif dtype is not None:
+        tensors = {name: tensor.to(dtype) for name, tensor in tensors.items()}
+    write_atomically(path, to_bytes(header, tensors))
+    return path
+
+
+def pack(
+    generator: Generator,
+    discriminator: Discriminator | None = None,
+    generator_raw: Generator | None = None,
+    config: Mapping[str, Any] | None = None,
+    training: Mapping[str, Any] | None = None,
+) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """(header, tensors by name) of a model file."""
     networks: dict[str, nn.Module | None] = {
         "generator": generator,
         "discriminator": discriminator,
         "generator_raw": generator_raw,
     }
     tensors = {
-        f"{part}.{name}": (tensor if dtype is None else tensor.to(dtype)).detach().cpu().contiguous()
+        f"{part}.{name}": tensor.detach().cpu().contiguous()
         for part, network in networks.items()
         if network is not None
         for name, tensor in network.state_dict().items()
@@ -81,9 +100,27 @@ def save_snapshot(
         "training": dict(training or {}),
         "library": {"stylegan-torch": __version__, "torch": torch.__version__},
     }
-    data = save(tensors, metadata={"format": "pt", "stylegan": json.dumps(header, ensure_ascii=False)})
-    write_atomically(path, in_order(data))
-    return path
+    return header, tensors
+
+
+def to_bytes(header: Mapping[str, Any], tensors: dict[str, torch.Tensor]) -> bytes:
+    """The file with this header and these tensors."""
+    text = json.dumps(header, ensure_ascii=False)
+    return in_order(save(tensors, metadata={"format": "pt", "stylegan": text}))
+
+
+def in_16_bits(tensor: torch.Tensor) -> torch.Tensor:
+    """The tensor as float16 or bfloat16, whichever has the smaller largest error.
+
+    float16 has three more bits of precision, bfloat16 the range of float32: it wins where a number is beyond 65,504
+    (which becomes infinite in float16) or where all are tiny (below 6e-8 they become 0).
+    """
+
+    def error(dtype: torch.dtype) -> float:
+        difference = float((tensor.to(dtype).float() - tensor).abs().max()) if tensor.numel() else 0.0
+        return difference if math.isfinite(difference) else math.inf
+
+    return tensor.to(min((torch.float16, torch.bfloat16), key=error))  # float16 where both are alike
 
 
 def in_order(data: bytes) -> bytes:
@@ -116,13 +153,24 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def load(path: str | Path, device: str | torch.device = "cpu") -> Snapshot:
-    """Opens a model file: `stylegan.load("model.safetensors").generator`, or one on the Hugging Face Hub,
-    `stylegan.load("hf://user/model")` (also `hf://user/model@revision`, `hf://user/model/file.safetensors`).
+    """Opens a model file: `stylegan.load("model.safetensors").generator`; one that ships with the package, by its
+    name (`stylegan models` lists them); or one on the Hugging Face Hub, `stylegan.load("hf://user/model")` (also
+    `hf://user/model@revision`, `hf://user/model/file.safetensors`).
 
     UserError where the file is missing, damaged, or not one of this project's, saying which.
     """
-    path = hub.fetch(path) if hub.is_reference(path) else Path(path)
+    path = hub.fetch(path) if hub.is_reference(path) else shipped.resolve(path)
     header, tensors = read_snapshot(path)
+    return from_parts(header, tensors, path, device)
+
+
+def from_parts(
+    header: Mapping[str, Any],
+    tensors: Mapping[str, torch.Tensor],
+    path: Path,  # where they come from
+    device: str | torch.device = "cpu",
+) -> Snapshot:
+    """The networks that a model file's header and tensors describe. UserError where they do not fit."""
     try:
         generator_config = GeneratorConfig.model_validate(header["generator"])
         discriminator_config = (
@@ -154,7 +202,7 @@ def load(path: str | Path, device: str | torch.device = "cpu") -> Snapshot:
 def read_snapshot(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     """(header, tensors by name) of a model file, checked for being one; UserError otherwise."""
     if not path.exists():
-        raise UserError(f"{path}: no such file; give a model written by `stylegan train` (model.safetensors)")
+        raise UserError(f"{path}: {shipped.missing(path)}")
     if path.is_dir():
         candidate = path / "model.safetensors"
         hint = f"; did you mean {candidate}?" if candidate.exists() else ""

@@ -30,6 +30,21 @@ def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shards, "SHARD_LEAST", 4)
 
 
+@pytest.mark.parametrize("zipped", [False, True])
+@pytest.mark.parametrize("inside", ["", "all/"])
+def test_a_notice_beside_the_images_is_the_attribution(tmp_path: Path, zipped: bool, inside: str) -> None:
+    src = tmp_path / "src"
+    fill(src / inside, 3, 8, 8)
+    (src / inside / "NOTICE.txt").write_text(" painted by hand\n", encoding="utf-8")
+    if zipped:
+        src = Path(shutil.make_archive(str(tmp_path / "packed"), "zip", src))
+    info = prepare(src, tmp_path / "out")
+    assert Dataset.open(tmp_path / "out").attribution == "painted by hand"
+    assert "attribution as in the notice beside the images" in info.notes
+    prepare(src, tmp_path / "given", attribution="by me")
+    assert Dataset.open(tmp_path / "given").attribution == "by me"
+
+
 def test_what_is_stored(tmp_path: Path) -> None:
     src = fill(tmp_path / "src", 5, 16, 16)
     info = prepare(src, tmp_path / "out", attribution="by me")

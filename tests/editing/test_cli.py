@@ -281,6 +281,25 @@ def test_walk_of_a_timeline(models, tmp_path):
         assert np.array_equal(np.asarray(picture)[:, :, None], ed.draw(G, first))
 
 
+def test_a_walk_truncates_towards_classes_as_generate_does(models, tmp_path):
+    model, same = models["classes"], ("--towards", "class", "--class", "1", "--psi", "0.3", "--device", "cpu", "--out")
+    walked, drawn = tmp_path / "w", tmp_path / "g"
+    assert run("walk", model, "--keyframes", "4, 6", "--frames", 4, *same, walked) == 0
+    assert run("generate", model, "--seeds", "4,6", "--noise", "stored", *same, drawn) == 0
+    for frame, seed in ((0, 4), (2, 6)):
+        with Image.open(walked / f"frame{frame:05d}.png") as a, Image.open(drawn / f"seed{seed:04d}.png") as b:
+            assert np.abs(np.asarray(a).astype(int) - np.asarray(b)).max() <= 1
+    assert read_parameters(walked / "frame00000.png")["timeline"]["towards"] == "class"
+    (tmp_path / "t.toml").write_text('towards = "class"\n[[tracks]]\nkeyframes = [{source = 4, class = 1}]\n')
+    file = ("--timeline", tmp_path / "t.toml", "--psi", "0.3", "--frames", 1, "--device", "cpu")
+    assert run("walk", model, *file, "--out", tmp_path / "f") == 0
+    with Image.open(walked / "frame00000.png") as a, Image.open(tmp_path / "f" / "frame00000.png") as b:
+        assert np.array_equal(np.asarray(a), np.asarray(b))
+    assert run("walk", model, *file, "--towards", "all", "--out", tmp_path / "all") == 0
+    with Image.open(walked / "frame00000.png") as a, Image.open(tmp_path / "all" / "frame00000.png") as b:
+        assert not np.array_equal(np.asarray(a), np.asarray(b))
+
+
 def test_walk_refuses(models, photo, tone, tmp_path, capsys):
     (tmp_path / "t.json").write_text('{"tracks": [{"keyframes": [{"source": 1}]}], "fps": 0}')
     keys = ("--keyframes", "0,1")
@@ -298,6 +317,7 @@ def test_walk_refuses(models, photo, tone, tmp_path, capsys):
         (("--timeline", tmp_path / "t.json"), "t.json: fps"),
         (("--timeline", tmp_path / "t.json", *keys), "beside --timeline"),
         ((*keys, "--track", "9: 1"), "this network has layers 0-5"),
+        ((*keys, "--towards", "class"), "leave --towards class out"),
     ):
         assert run("walk", models["plain"], *arguments, "--out", tmp_path / "w.mp4", "--device", "cpu") == 2
         assert message in capsys.readouterr().err

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from stylegan import editing as ed
-from stylegan.drawing import Look
+from stylegan.drawing import Look, class_centres
 from stylegan.editing.walk import blend
 from stylegan.errors import UserError
 
@@ -294,3 +294,38 @@ def test_tracks_as_written():
 def test_a_look_of_ones_own(plain):
     walk = ed.Walk(plain, timeline(1, 2), look=Look(noise="none", channels=(0,)))
     assert walk.frame(0).shape == (16, 16, 1)
+
+
+def test_truncation_towards_the_class():
+    """At keyframes it is that of `generate --towards class`; between two classes the centre moves too."""
+    G = make(labels=3)
+    keys = ({"source": 4, "class": 2}, {"source": 6, "class": 0, "psi": 0.2})
+    walk = ed.Walk(G, timeline(*keys, psi=0.5, cutoff=3, towards="class", frames=8))
+    centres = class_centres(G)
+    for frame, seed, class_, psi in ((0, 4, 2, 0.5), (4, 6, 0, 0.2)):
+        expected = ed.latents_of_seed(G, seed, psi, 3, class_, centres).ws
+        assert torch.allclose(walk.ws_at(frame), expected, atol=1e-6)
+    w = sum(ed.latents_of_seed(G, seed, class_=class_).ws for seed, class_ in ((4, 2), (6, 0))) / 2
+    middle = (centres[2] + centres[0]) / 2
+    assert torch.allclose(walk.ws_at(2)[:, :3], middle + 0.35 * (w[:, :3] - middle), atol=1e-6)
+    assert torch.allclose(walk.ws_at(2)[:, 3:], w[:, 3:], atol=1e-6)
+    turn = ed.Walk(G, timeline(4, psi=0.0, towards="class"))  # class 1, whose turn it is
+    assert torch.allclose(turn.ws_at(0)[0, 0], centres[1], atol=1e-6)
+    same = ed.Walk(G, timeline(4, psi=0.0), look=Look(centres=centres))
+    assert torch.equal(same.ws_at(3), turn.ws_at(3))
+    plain = ed.Walk(G, timeline(4, psi=0.0))
+    assert torch.allclose(plain.ws_at(0)[0, 0], G.w_avg, atol=1e-6)
+
+
+def test_files_are_truncated_towards_the_class_they_name():
+    G = make(labels=3)
+    found = ed.latents_of_seed(G, 5, class_=2)
+    key = {"source": "photo", "psi": 0.0}
+    walk = ed.Walk(G, timeline(key, towards="class"), {"photo": found})
+    assert torch.allclose(walk.ws_at(0)[0, 0], class_centres(G)[2], atol=1e-6)
+    nobody_knows = ed.Walk(G, timeline(key, towards="class"), {"photo": ed.Latents(found.ws)})
+    assert torch.allclose(nobody_knows.ws_at(0)[0, 0], G.w_avg, atol=1e-6)
+    with pytest.raises(UserError, match="trained without classes"):
+        ed.Walk(make(), timeline(1, towards="class"))
+    with pytest.raises(UserError, match="class 3 of seed 1: this generator has 3 classes"):
+        ed.Walk(G, timeline({"source": 1, "class": 3}, towards="class"))

@@ -17,7 +17,7 @@ from stylegan.errors import UserError
 from stylegan.importing import read
 from stylegan.inspection import configuration, describe_network, inspect
 from stylegan.networks import Discriminator, Generator
-from tests.interop import foreign_files
+from tests.interop import foreign_files, official_files
 
 PARITY = Path(__file__).parents[1] / "parity"
 
@@ -91,6 +91,15 @@ def test_foreign_files(tmp_path: Path) -> None:
     assert "head.dense1" in run(str(PARITY / "foreign" / "GAN_DIS_3_2.pth"))
     torch.save(foreign_files.state("huangzh13", "discriminator tiny32_cond5"), tmp_path / "d.pth")
     assert "learned picture per class" in run(str(tmp_path / "d.pth"))
+
+
+def test_a_pickle_without_source_text(tmp_path: Path) -> None:
+    networks = official_files.small("progan", {"num_channels": 3, "resolution": 8, "label_size": 0, "fmap_max": 4})
+    networks[0].state["build_module_src"] = None
+    (tmp_path / "a.pkl").write_bytes(official_files.dumps(networks))
+    text = run(str(tmp_path / "a.pkl"))
+    assert "G: G_paper, source not in the file" in text
+    assert "Gs: G_paper, source sha256" in text
 
 
 def test_run_folder_and_checkpoint(tmp_path: Path) -> None:

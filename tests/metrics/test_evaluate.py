@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,11 +23,12 @@ from stylegan.data import Dataset
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.metrics import Options, evaluate, parse_metric, parse_metrics
-from stylegan.metrics.classifier import Recipe
+from stylegan.metrics.classifier import Recipe, save_classifier
 from stylegan.metrics.exchange import Stopwatch
 from stylegan.metrics.features import FeatureNetwork, Identity
-from stylegan.metrics.passes import Measured
+from stylegan.metrics.passes import Measured, alone
 from stylegan.metrics.protocols import usual_names
+from stylegan.metrics.recognising import ClassRecipe, train_on_classes
 from stylegan.metrics.results import spread
 from stylegan.metrics.sampling import Fakes, Reals, chunks
 from stylegan.metrics.sampling import to_uint8 as levels_of
@@ -72,8 +74,8 @@ def test_samples_are_functions_of_seed_and_index(generator) -> None:
     assert torch.equal(fakes.latents([5])[0], z[1])
     assert torch.equal(fakes.latents([9], "z2")[0], fakes.latents([1, 9], "z2")[1])
     assert not torch.equal(fakes.latents([9], "z2")[0], z[2])
-    for layer, alone in zip(noise, fakes.noise([5]), strict=True):
-        assert torch.equal(layer[1:2], alone)
+    for layer, single in zip(noise, fakes.noise([5]), strict=True):
+        assert torch.equal(layer[1:2], single)
     assert not torch.equal(noise[0][0], noise[0][1])
     assert not torch.equal(Fakes(generator, seed=4).latents([5]), fakes.latents([5]))
     labels = fakes.labels(range(400)).mean(0)
@@ -274,6 +276,29 @@ def test_data_statistics_are_cached_by_what_they_depend_on(
     assert fakes_and_reals("fid20", settings=replace(options, cache=None)) == 20 + 120
 
 
+def test_a_cache_that_cannot_be_written_is_no_error(generator, dataset: Dataset, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    found = evaluate(generator, dataset, parse_metrics("fid20"), replace(PIXELS, cache=tmp_path / "file" / "kept"))
+    assert found is not None
+
+
+def test_the_data_set_is_measured_by_one_program_at_a_time(tmp_path: Path) -> None:
+    """The second waits for the first, and finds its result."""
+    steps: list[str] = []
+
+    def second() -> None:
+        with alone(tmp_path / "kept" / "moments.safetensors"):
+            steps.append("second")
+
+    with alone(tmp_path / "kept" / "moments.safetensors"):
+        thread = threading.Thread(target=second)
+        thread.start()
+        thread.join(0.3)
+        steps.append("first")
+    thread.join(10)
+    assert steps == ["first", "second"]
+
+
 # --- during training --------------------------------------------------------------------------------------------
 
 
@@ -365,9 +390,12 @@ def test_missing_data(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture
 
 
 def test_two_processes_find_the_same(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    names = f"{EVERY},ls40_w"
+    names = f"{EVERY},ls40_w,recognition30"
+    trained = train_on_classes(Dataset.open(files / "data"), ClassRecipe(kimg=1, batch=32, width=8))
+    judge = save_classifier(tmp_path / "judge.safetensors", trained.network, trained.names, trained.recalls)
     data = [files / "model.safetensors", files / "data"]
     given = ["--metrics", names, "--features", "pixels", "--device", "cpu", "--classifier-kimg", "0.064", "--batch", 7]
+    given += ["--classifier", judge]
     code, _, err = run(capsys, *data, *given, "--cache", tmp_path / "cache1", "--out", tmp_path / "1.json")
     assert code == 0, err
     with socket.socket() as free:

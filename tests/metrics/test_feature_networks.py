@@ -233,10 +233,12 @@ def test_inception_and_lpips_from_files(tmp_path: Path, monkeypatch: pytest.Monk
     sizes = (64, 128, 256, 512, 512)
     torch.save({f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) for i, c in enumerate(sizes)}, linear)
     pin(monkeypatch, "vgg16", vgg)
+    pin(monkeypatch, "lpips", linear)
     lpips = open_features("lpips", IMAGE, weights={"vgg16": vgg, "lpips": linear})
     assert lpips.distance(pictures(2), pictures(4)[2:]).shape == (2,)
     assert lpips(pictures(2))[0].shape == (2, lpips.dim)
     torch.save({f"lin{i}.model.1.weight": torch.rand(1, c, 1, 1) - 1 for i, c in enumerate(sizes)}, linear)
+    pin(monkeypatch, "lpips", linear)
     with pytest.raises(UserError, match="some are negative"):
         open_features("lpips", IMAGE, weights={"vgg16": vgg, "lpips": linear})
 

@@ -55,6 +55,15 @@ def test_frechet_of_rank_deficient_covariances() -> None:
     assert metrics.frechet_distance(zero, np.zeros((300, 300)), zero, np.outer(a, a)) == pytest.approx(a @ a)
 
 
+def test_fid_of_features_is_that_of_their_statistics() -> None:
+    rng = np.random.default_rng(4)
+    real, fake = rng.standard_normal((60, 5)), rng.standard_normal((70, 5)) * 2 + 1
+    pair = (real.mean(0), np.cov(real, rowvar=False), fake.mean(0), np.cov(fake, rowvar=False))
+    assert metrics.fid(real, fake) == pytest.approx(metrics.frechet_distance(*pair), rel=1e-12)
+    with pytest.raises(ValueError, match="at least 2"):
+        metrics.fid(real[:1], fake)
+
+
 def test_frechet_is_symmetric_and_checked() -> None:
     rng = np.random.default_rng(3)
     s1, s2, mu = random_covariance(rng, 9, 5), random_covariance(rng, 9), rng.standard_normal(9)
@@ -208,6 +217,8 @@ def test_slerp_properties() -> None:
     whole = np.arccos((unit_a * unit_b).sum(1))
     np.testing.assert_allclose(np.arccos((unit_a * point).sum(1)), whole * t[:, 0], atol=1e-7)
     np.testing.assert_allclose(metrics.slerp(b, a, 1 - t), point, atol=1e-13)
+    np.testing.assert_array_equal(metrics.slerp(a, b, t[:, 0]), point)
+    np.testing.assert_array_equal(metrics.lerp(a, b, t[:, 0]), a + t * (b - a))
     np.testing.assert_allclose(metrics.slerp([1.0, 0], [0, 5.0], 0.5), [0.5**0.5] * 2, rtol=1e-15)
     np.testing.assert_allclose(metrics.slerp(a, a, 0.3), unit_a, atol=1e-7)
     assert np.isfinite(metrics.slerp(a, -a, 0.5)).all()
@@ -236,6 +247,13 @@ def test_slerp_is_that_of_the_drawing_program() -> None:
 )
 def test_percentile_filter_by_hand(values: list[float], kept: list[float]) -> None:
     assert list(metrics.percentile_filter(np.array(values))) == kept
+
+
+def test_ppl_of_nothing_or_nan() -> None:
+    with pytest.raises(ValueError, match="no values"):
+        metrics.ppl([])
+    with pytest.raises(ValueError, match="1 of 2 values are NaN"):
+        metrics.ppl([1.0, np.nan])
 
 
 def test_ppl_of_distances() -> None:
@@ -300,3 +318,16 @@ def test_known_clusters_are_separable_and_mixed_ones_are_not() -> None:
     assert first < 0.02
     assert second > 0.9
     assert metrics.separability(z, np.full((2000, 1), 5.0)) == [0.0]  # always present: nothing to tell
+
+
+def test_every_function_of_arrays_is_in_the_table() -> None:
+    """docs/metrics.md has shapes, units and source of each."""
+    from pathlib import Path
+
+    page = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
+    table = page.split("## The formulas, as functions of arrays")[1].split("\n## ")[0]
+    machinery = {"METRICS", "evaluate", "evaluate_during_training", "open_features", "parse_metric", "parse_metrics",
+                 "normalize", "pairwise_distances", "polynomial_kernel"}  # fmt: skip
+    functions = {name for name in metrics.__all__ if name[0].islower()} - machinery
+    missing = {name for name in functions if f"`{name}(" not in table}
+    assert not missing

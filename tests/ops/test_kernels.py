@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import torch
 
-from stylegan.ops import fused, resample, style, switch
+from stylegan.ops import fused, fused_blur, resample, style, switch
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -263,7 +263,7 @@ BLURRED = [((1, 1, 1, 1), "contiguous"), ((2, 3, 5, 4), "sliced"), ((1, 5, 7, 3)
 def test_blur_to_the_second_derivative(
     shape: tuple[int, ...], layout: str, taps: tuple[float, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fused, "ROWS", 4)  # several bands and columns of programs
+    monkeypatch.setattr(fused_blur, "ROWS", 4)  # several bands and columns of programs
     monkeypatch.setattr(fused, "TILE", 16)
     normalize = sum(taps) != 0
     inputs = Inputs(torch.float32, layout, x=normal(*shape))
@@ -275,6 +275,37 @@ def test_blur_to_the_second_derivative(
         numbers.append([y, first, torch.autograd.grad(first.square().sum(), x)[0]])
     for i, (a, b) in enumerate(zip(numbers[1], numbers[0], strict=True)):
         close(a, b, torch.float32, f"derivative {i}", 10)
+
+
+@pytest.mark.parametrize(("shape", "layout"), BLURRED, ids=str)
+@pytest.mark.parametrize("nonlinearity", ["lrelu", "relu"])
+def test_bias_activation_and_blur_to_the_third_derivative(
+    shape: tuple[int, ...], layout: str, nonlinearity: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fused_blur, "ROWS", 4)
+    monkeypatch.setattr(fused, "TILE", 16)
+    inputs = Inputs(torch.float32, layout, x=normal(*shape), bias=normal(shape[1], seed=1))
+    weight = normal(*shape, seed=5)
+
+    def joined(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        return resample.bias_activate_blur2d(x, bias, nonlinearity, (1.0, 2.0, 1.0))
+
+    expected = derivatives(joined, list(inputs.exact.values()), weight)
+    found = derivatives(joined, list(inputs.ours.values()), weight.to(DEVICE))
+    for i, (a, b) in enumerate(zip(found, expected, strict=True)):
+        close(a, b, torch.float32, f"number {i}", 10)
+
+
+def test_bias_activation_and_blur_in_bfloat16_with_a_gradient_laid_out_otherwise() -> None:
+    inputs = Inputs(torch.bfloat16, "channels_last", x=normal(2, 20, 10, 18), bias=normal(20, seed=1))
+    dy = normal(2, 20, 10, 18, seed=2).bfloat16()
+    numbers = []
+    for t in (inputs.exact, inputs.ours):
+        y = resample.bias_activate_blur2d(t["x"], t["bias"], "lrelu", (1.0, 2.0, 1.0))
+        numbers.append([y, *torch.autograd.grad(y, list(t.values()), dy.to(y))])
+    assert numbers[1][0].is_contiguous(memory_format=torch.channels_last)
+    for i, (a, b) in enumerate(zip(numbers[1], numbers[0], strict=True)):
+        close(a, b, torch.bfloat16, f"number {i}", 2)
 
 
 def test_blur_in_bfloat16_keeps_the_layout() -> None:

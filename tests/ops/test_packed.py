@@ -56,6 +56,23 @@ def test_packing_moves_pixels_and_is_undone(channels_last: bool) -> None:
         assert packed.pixels(p).data_ptr() == p.data_ptr()  # no copy
 
 
+def test_images_are_packed_and_converted_in_one_copy() -> None:
+    """As `pack` and `unpack`, and to the second derivative: they are each other's adjoints."""
+    x = torch.randn(2, 3, 4, 6, dtype=torch.float64, requires_grad=True)
+    p = packed.pack_image(x, torch.float64)
+    assert torch.equal(p, packed.pack(x))
+    assert p.is_contiguous(memory_format=torch.channels_last)
+    assert torch.equal(packed.unpack_image(p, torch.float64), x)
+    image = x.detach().float()
+    rounded = packed.pack_image(image, torch.bfloat16)
+    assert torch.equal(rounded, packed.pack(image.bfloat16()))
+    assert torch.equal(packed.unpack_image(rounded, torch.float32), image.bfloat16().float())
+    assert torch.autograd.gradcheck(lambda x: packed.pack_image(x, torch.float64), x)
+    assert torch.autograd.gradgradcheck(
+        lambda x: packed.unpack_image(packed.pack_image(x, torch.float64) ** 3, torch.float64), x
+    )
+
+
 @pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("kernel", [1, 3])
 def test_convolution(size: tuple[int, int], kernel: int) -> None:

@@ -49,6 +49,8 @@ def test_table_2_is_measured_with_1_to_4_latents():
     assert [c.title for c in columns(TABLES["table1"], "pr1k3")] == ["pr1k3 precision", "pr1k3 recall"]
     with pytest.raises(UserError, match="no such metric"):
         columns(TABLES["table1"], "fud10k")
+    with pytest.raises(UserError, match="have no classes"):
+        columns(TABLES["table1"], "recognition1k")
 
 
 @pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("table")])

@@ -33,7 +33,7 @@ def test_spread_is_the_sample_standard_deviation():
     assert cell.text(3) == "3.00 ± 2.65"
     assert Cell({0: 1.0}).text(3) == "1.00 (1 of 3)"
     assert number(0.00123) == "0.00123"
-    assert number(12345.0) == "1.23e+04"
+    assert number(12345.0) == "12,345"
 
 
 def test_markdown_has_ours_beside_the_papers(measured):

@@ -115,7 +115,11 @@ def test_one_process_per_folder(plan_of, behaviours):
 def test_slots_of_gpus_and_cores(monkeypatch):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    assert [slot.environment for slot in make_slots(2, 1)] == [{"CUDA_VISIBLE_DEVICES": str(i)} for i in (0, 1)]
+    assert [slot.environment for slot in make_slots(1, 1)] == [{"CUDA_VISIBLE_DEVICES": "0"}]
+    assert [slot.environment for slot in make_slots(2, 1, cores=16)] == [
+        {"CUDA_VISIBLE_DEVICES": str(i), "OMP_NUM_THREADS": "8"} for i in (0, 1)
+    ]
+    assert [slot.environment["OMP_NUM_THREADS"] for slot in make_slots(1, 6, cores=16)] == ["2"] * 6
     assert [slot.name for slot in make_slots(1, 2)] == ["GPU 0", "GPU 0"]
     assert [slot.environment for slot in make_slots(0, 2, cores=6)] == [{"OMP_NUM_THREADS": "3"}] * 2
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,7")

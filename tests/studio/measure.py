@@ -1,5 +1,5 @@
-"""How fast the studio is: `OMP_NUM_THREADS=1 python -m tests.studio.measure [SECONDS]`, or, for drawing and encoding
-alone, without a server, at the size of the paper: `python -m tests.studio.measure cuda 1024 10`.
+"""How fast the studio is on a CPU: `OMP_NUM_THREADS=1 python -m tests.studio.measure [SECONDS]`. For a GPU there is
+benchmarks/gpu_editing.py.
 
 A model of about 5 million parameters at 128x128 with random weights; one page, then two, drag through a plane of w as
 the front-end does (60 requests a second, at most 8 under way). Beside it the bare network, timed in the same process
@@ -69,35 +69,6 @@ def bare(G: Any, seconds: float) -> tuple[float, float]:
     return count / (time.perf_counter() - begin), 1000 * (time.process_time() - cpu) / count
 
 
-def painting(device: str, side: int, seconds: float) -> None:
-    """Frames per second of drawing and encoding without a server: what a GPU could feed to a page."""
-    from concurrent.futures import ThreadPoolExecutor
-
-    from stylegan.studio.messages import Recipe, Render
-    from stylegan.studio.pictures import Painter, encode
-    from stylegan.studio.points import Points
-
-    G = Generator(GeneratorConfig(resolution=side)).eval().to(device)
-    painter, encoding, count = Painter(G, Points(G)), [], 0
-    corners = [{"kind": "seed", "seed": i} for i in range(3)]
-    with ThreadPoolExecutor(1) as encoder:
-        begin = time.perf_counter()
-        while time.perf_counter() - begin < seconds:
-            place = {"kind": "plane", "corners": corners, "x": count % 100 / 100, "y": 0.3}
-            recipe = Recipe.model_validate({"place": place})
-            request = Render(type="render", id=count, view="v", model="m", recipes=[recipe], preview=False)
-            for drawn in painter.steps(request):
-                encoding.append(encoder.submit(encode, drawn[0].image))
-            if count == 3:
-                encoding.clear()
-                begin = time.perf_counter()  # what is compiled and allocated once has been
-            count += 1
-        for done in encoding:
-            done.result()
-        spent = time.perf_counter() - begin
-    print(f"{side}x{side} on {device}: {len(encoding) / spent:.1f} frames/s drawn and encoded")
-
-
 def main(seconds: float = 6.0) -> None:
     from stylegan.studio import Studio
     from tests.studio.conftest import render, seed, serving
@@ -139,7 +110,4 @@ def main(seconds: float = 6.0) -> None:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) == 4:
-        painting(sys.argv[1], int(sys.argv[2]), float(sys.argv[3]))
-    else:
-        main(float(sys.argv[1]) if len(sys.argv) > 1 else 6.0)
+    main(float(sys.argv[1]) if len(sys.argv) > 1 else 6.0)

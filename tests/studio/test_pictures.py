@@ -13,8 +13,9 @@ import torch
 from PIL import Image
 
 from stylegan import UserError, drawing, images, latents
+from stylegan.drawing.render import exact_float32
 from stylegan.snapshot import load
-from stylegan.studio import threads
+from stylegan.studio import pictures, threads
 from stylegan.studio.messages import Look, Recipe, Render
 from stylegan.studio.pictures import Painter, encode
 from stylegan.studio.points import Points
@@ -177,6 +178,27 @@ def test_number_of_threads(monkeypatch: pytest.MonkeyPatch) -> None:
     assert draw({1: 0.1, 8: 9.0}) == 1  # not tried where that would take long
 
 
+def test_precision(painter: Painter, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TF32 is for what goes out as JPEG; small pictures and downloads are exact. Settings come back."""
+    used: list[str] = []
+    for name in ("exact_float32", "quick_float32"):
+        whole = getattr(pictures, name)
+        monkeypatch.setattr(pictures, name, lambda device, own=whole, n=name: (used.append(n), own(device))[1])
+    request = Render.model_validate(json.loads(render("m", [seed(1)])))
+    list(painter.steps(request))
+    monkeypatch.setattr(pictures, "LOSSLESS", 8)
+    list(painter.steps(request))
+    drawn(painter, seed(1))
+    assert used == ["exact_float32", "quick_float32", "exact_float32"]
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    with pictures.quick_float32(torch.device("cuda")):
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
+        with exact_float32(torch.device("cuda")):
+            assert not torch.backends.cudnn.allow_tf32
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
 def test_encoding() -> None:
     """Small pictures are lossless; large ones are JPEG; transparency is kept; `side` reduces."""
     random = np.random.default_rng(0)
@@ -191,6 +213,8 @@ def test_encoding() -> None:
     assert kind == "jpeg"
     assert np.abs(np.asarray(Image.open(io.BytesIO(data))).astype(int) - large).mean() < 4
     assert Image.open(io.BytesIO(encode(large, 128)[0])).size == (102, 128)
+    coloured = {side: len(encode(large, side)[0]) / side**2 for side in (512, 600)}
+    assert coloured[600] < 0.8 * coloured[512]  # the largest with half the colour, for 60 of them a second
 
 
 def test_over_the_websocket(running: Running) -> None:

@@ -90,12 +90,11 @@ class Exhausted:
         self.error = error or torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
         fakes = Trainer._fakes
 
-        def limited(trainer: Trainer, latents: Any, seed: int, point: Any, part: Any, labels: Any) -> Any:
-            in_g = labels is part.drawn_labels
-            if point.level >= 1 and len(part.rows) > most and where == ("G" if in_g else "D"):
+        def limited(trainer: Trainer, half: str, point: Any, lod: Any, nimg: int, part: Any, labels: Any) -> Any:
+            if point.level >= 1 and len(part.rows) > most and where == half.upper():
                 raise self.error
             self.passes.append(len(part.rows))
-            return fakes(trainer, latents, seed, point, part, labels)
+            return fakes(trainer, half, point, lod, nimg, part, labels)
 
         monkeypatch.setattr(Trainer, "_fakes", limited)
 

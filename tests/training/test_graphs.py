@@ -23,6 +23,7 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "wgan-gp": {"loss": {"kind": "wgan-gp"}},
     "relativistic": {"loss": {"kind": "relativistic", "r2_gamma": 1.0}},
     "augmented": {"augment": {"policy": ["flip", "translate", "brightness"], "p": 0.5, "target": 0.6}},
+    "augmented by everything": {"augment": {"policy": ["bgc", "cutout"], "p": 0.5, "target": 0.6}},
     "no noise": {"generator": {"noise": False}},
 }
 
@@ -59,7 +60,7 @@ def test_static_steps_are_the_plain_steps_to_the_last_bit(name: str) -> None:
     plain, none = trained(small(training={"graphs": "off"}, **CONFIGURATIONS[name]), lods)
     static, halves = trained(small(training={"graphs": "on"}, **CONFIGURATIONS[name]), lods)
     assert none == []
-    assert len(halves) == 2 * 2 * 4  # two halves of two steps at four lods: the fade runs plainly
+    assert len(halves) == 2 * 2 * len(lods)  # two halves of two steps at each, the fade too
     theirs = tensors(plain)
     different = [k for k, v in tensors(static).items() if not torch.equal(v, theirs[k])]
     assert not different
@@ -72,23 +73,27 @@ def test_where_half_steps_are_static() -> None:
 
     assert takes("on", "cpu")
     assert not takes("on", "cpu", micro_batches=2)
-    assert not takes("on", "cpu", lod=0.5)
+    assert takes("on", "cpu", lod=0.5)
     assert not takes("off", "cuda")
     assert not takes("auto", "cpu")
-    assert not takes("auto", "cuda")  # not measured yet: stylegan.training.graphs.AUTO_SIDE
+    assert takes("auto", "cuda")
 
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_graphs_replay_the_plain_steps(name: str) -> None:
-    lods = [1.0, 0.0, 0.0]
+    """Network by network: Adam turns the last bits of tiny gradients into whole steps of single parameters."""
+    lods = [1.0, 0.5, 0.5, 0.0, 0.0]
     plain, _ = trained(small(training={"graphs": "off"}, **CONFIGURATIONS[name]), lods, "cuda")
     graphs, _ = trained(small(training={"graphs": "on"}, **CONFIGURATIONS[name]), lods, "cuda")
-    assert any(static.graph is not None for static in graphs.halves._known.values())
-    theirs = tensors(plain)
-    for k, v in tensors(graphs).items():
-        torch.testing.assert_close(v, theirs[k], rtol=2e-2, atol=2e-3, msg=lambda m, k=k: f"{k}: {m}")
+    known = list(graphs.halves._known.values())
+    assert known
+    assert all(static.graph is not None and static.finish_graph is not None for static in known)
+    theirs, ours = tensors(plain), tensors(graphs)
+    for part in ("G.", "D.", "G_ema.", "statistics", "augment_p"):
+        x, y = (torch.cat([v.flatten() for k, v in found.items() if k.startswith(part)]) for found in (ours, theirs))
+        assert float((x - y).norm()) <= 5e-3 * float(y.norm()), part
 
 
 # --- no synchronisation -----------------------------------------------------------------------------------------
@@ -111,7 +116,7 @@ class Watching(TorchDispatchMode):
 
 @pytest.mark.parametrize("ops", ["reference", "fast"])
 @pytest.mark.parametrize("graphs", ["on", "off"])
-@pytest.mark.parametrize("name", ["plain", "wgan-gp", "augmented"])
+@pytest.mark.parametrize("name", ["plain", "wgan-gp", "augmented by everything"])
 def test_no_step_waits_for_the_device(name: str, graphs: str, ops: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """From the second step on, without the host's own numbers: the mixing decision, and Adam's step counts on a CPU."""
     from stylegan.training import step
@@ -125,7 +130,7 @@ def test_no_step_waits_for_the_device(name: str, graphs: str, ops: str, monkeypa
     with using_ops(ops):
         trainer.step(point, 0, parts)
         for adam in (trainer.adam_g, trainer.adam_d):
-            monkeypatch.setattr(adam, "step", lambda: None)
+            monkeypatch.setattr(adam, "update", lambda: None)
         with Watching() as watching:
             trainer.step(point, point.batch, parts)
     assert watching.found == []

@@ -31,6 +31,31 @@ def test_adam_is_kingma_and_bas_efficient_form(betas: tuple[float, float], scale
         torch.testing.assert_close(parameter.detach(), theta, rtol=1e-9, atol=1e-12)
 
 
+@pytest.mark.parametrize("scale", [1.0, 1e-8])
+def test_the_form_for_gpus_is_the_same(scale: float) -> None:
+    """Fused, with the bias corrections in the rate; a weight laid out channels-last, and one that gets no gradient."""
+    torch.manual_seed(0)
+    first = torch.randn(5, 4, 3, 3).contiguous(memory_format=torch.channels_last)
+    pairs = [[nn.Parameter(first.clone()), nn.Parameter(torch.ones(2))] for _ in range(2)]
+    kinds = [Adam(parameters, lr=0.1, fused=fused) for parameters, fused in zip(pairs, (False, True), strict=True)]
+    for t in range(6):
+        gradient = torch.randn(5, 4, 3, 3).contiguous(memory_format=torch.channels_last) * scale
+        for adam, parameters in zip(kinds, pairs, strict=True):
+            parameters[0].grad = gradient.clone()
+            if t == 3:
+                adam.reset()
+            if t == 4:  # what a checkpoint keeps, laid out otherwise
+                kept = adam.state[parameters[0]].items()
+                state = {k: v.clone(memory_format=torch.contiguous_format) for k, v in kept}
+                adam.restore(parameters[0], state)
+            adam.set_lr(0.1 / (t + 1))
+            adam.step()
+    torch.testing.assert_close(pairs[1][0], pairs[0][0], rtol=1e-5, atol=1e-6)
+    assert torch.equal(pairs[1][1], torch.ones(2))
+    steps = {float(adam.state[parameters[0]]["step"]) for adam, parameters in zip(kinds, pairs, strict=True)}
+    assert steps == {3.0}
+
+
 def test_pytorchs_own_adam_differs_for_tiny_gradients() -> None:
     """Why the project has its own."""
     ours, theirs = nn.Parameter(torch.zeros(1)), nn.Parameter(torch.zeros(1))

@@ -78,6 +78,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Job(folder / "two, stopped"),  # finished by now
         Job(folder / "two, then one", stop_kimg=0.056),
         Job(folder / "signal", fault="SIGTERM"),
+        Job(folder / "clock", fault="clock"),
         Job(folder / "memory", fault="out of memory"),
         Job(folder / "disk", fault="disk full"),
         Job(folder / "two"),
@@ -113,6 +114,11 @@ def test_a_signal_to_one_stops_both(folder: Path) -> None:
     shutil.copytree(folder / "signal", run)
     assert go(CONFIG, run).finished
     assert_close(outcome(folder / "one"), outcome(run))
+
+
+def test_the_clock_of_one_stops_both(folder: Path) -> None:
+    for end in ended(folder / "clock"):
+        assert end == {"problem": "", "kimg": 0.008, "finished": False, "stopped": "stop_minutes"}
 
 
 def test_one_out_of_memory_makes_both_accumulate(folder: Path) -> None:

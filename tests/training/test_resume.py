@@ -8,9 +8,11 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
+import torch
 
+from stylegan.snapshot import load
 from stylegan.training import checkpoint
-from tests.training.small import Outcome, assert_same, go, outcome, pictures, small
+from tests.training.small import Outcome, assert_same, go, outcome, pictures, read_stats, small
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "labels": {},
@@ -102,6 +104,22 @@ def test_the_first_checkpoint_before_any_report(tmp_path: Path) -> None:
     whole = tmp_path / "whole"
     assert go(config, whole).finished
     assert_same(outcome(tmp_path), outcome(whole))
+
+
+def test_stopped_by_the_clock_and_the_model_is_as_it_stands(tmp_path: Path) -> None:
+    """After no time at all: one look at the schedule, then saved, resumable to the same end."""
+    result = go(small(), tmp_path, stop_minutes=0.0)
+    assert (result.finished, result.stopped) == (False, "stop_minutes")
+    assert 0 < result.kimg < 0.024
+    assert read_stats(tmp_path) == []  # before the first report
+    model = load(tmp_path / "model.safetensors")
+    assert model.training["kimg"] == result.kimg
+    loaded, _ = checkpoint.latest(tmp_path / "checkpoints")
+    assert loaded is not None
+    assert torch.equal(loaded.tensors["G_ema.w_avg"], model.generator.w_avg)
+    assert "stopped as asked at 0.0 kimg; saved" in (tmp_path / "log.txt").read_text()
+    assert go(small(), tmp_path, stop_minutes=60.0).finished
+    assert_same(outcome(tmp_path), uninterrupted("labels"))
 
 
 def test_stop_kimg_behind_the_run_does_nothing(tmp_path: Path) -> None:

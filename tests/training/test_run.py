@@ -14,10 +14,12 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from click.testing import CliRunner
 from filelock import FileLock
 from PIL import Image
 
 import stylegan
+from stylegan.cli import cli
 from stylegan.data.dataset import Dataset
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
@@ -131,6 +133,22 @@ def test_timelapse_has_every_grid(finished: Path) -> None:
     with av.open(str(finished / "timelapse.mp4")) as film:
         frames = sum(1 for _ in film.decode(video=0))
     assert frames >= 5
+
+
+def test_timelapse_of_some_tiles(finished: Path, tmp_path: Path) -> None:
+    """As `stylegan runs RUN --timelapse FILE --tiles 1x2` makes it."""
+    runner = CliRunner()
+    out = tmp_path / "grown.webp"
+    result = runner.invoke(cli, ["runs", str(finished), "--timelapse", str(out), "--tiles", "1x2", "--seconds", "1"])
+    assert result.exit_code == 0, result.output
+    with Image.open(out) as clip, Image.open(next((finished / "grids").glob("*.png"))) as grid:
+        assert clip.width / clip.height == grid.width / 2 / grid.height
+        assert clip.n_frames > 1
+    for tiles, words in (("9x1", "have 2x2"), ("x", "write columns x rows")):
+        result = runner.invoke(cli, ["runs", str(finished), "--timelapse", str(out), "--tiles", tiles])
+        assert words in str(result.exception)
+    result = runner.invoke(cli, ["runs", str(tmp_path), "--timelapse", str(out)])
+    assert "no run with at least two previews" in str(result.exception)
 
 
 def test_timelapse_of_a_killed_writer_is_no_half_film(tmp_path: Path) -> None:
@@ -275,6 +293,20 @@ def test_a_log_cut_short_by_a_power_failure_gets_no_zeros(tmp_path: Path) -> Non
     (tmp_path / "stats.jsonl").write_text(json.dumps({"tick": 1}) + "\n")
     Report(tmp_path, True, 100, 5000, 0, True).close()
     assert read_stats(tmp_path) == [{"tick": 1}]
+
+
+def test_the_first_steps_of_a_size_count_until_there_are_others() -> None:
+    """Kernels are compiled and graphs recorded in them: a hundred times the usual time says nothing of what is left."""
+    eta = Eta(small())
+    eta.record(0, 1.0, starting=True)
+    assert eta.measured[0] == 1.0
+    assert eta.typical == {}
+    eta.record(0, 0.01)
+    assert eta.measured[0] == eta.typical[0] == 0.01
+    eta.record(0, 1.0, starting=True)  # recorded anew in a fade
+    assert eta.measured[0] == 0.01
+    eta.record(0, 0.03)
+    assert eta.measured[0] == pytest.approx(0.02)
 
 
 def test_remaining_time_knows_that_later_phases_are_slower() -> None:

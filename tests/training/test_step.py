@@ -145,14 +145,14 @@ def test_mixed_layers_take_the_second_latent(monkeypatch: pytest.MonkeyPatch) ->
     trainer = Trainer(config)
     point = point_at(config, 0.0)
     (part,) = batch_at(config, point, trainer)
-    latents, seed = trainer._draw("d", point, 0)
+    latents, _ = trainer._draw("d", point, 0)
     assert latents.cutoff is not None
     seen = {}
     original = trainer.G.synthesis.forward
     monkeypatch.setattr(
         trainer.G.synthesis, "forward", lambda ws, *rest: seen.setdefault("ws", ws) is None or original(ws, *rest)
     )
-    _, w = trainer._fakes(latents, seed, point, part, part.labels)
+    _, w = trainer._fakes("d", point, point.lod, 0, part, part.labels)
     first = trainer.G.mapping.w(latents.z[part.rows], part.labels)
     second = trainer.G.mapping.w(latents.z_mixed[part.rows], part.labels)
     assert torch.equal(w, first)

@@ -31,10 +31,10 @@ def at_step(monkeypatch: pytest.MonkeyPatch, nimg: int, act: Any) -> None:
     """Calls act() in the step that follows `nimg` images."""
     original = Trainer._fakes
 
-    def faulty(self: Trainer, latents: Any, seed: int, point: Any, part: Any, labels: Any) -> Any:
+    def faulty(self: Trainer, half: str, point: Any, lod: float, now: int, part: Any, labels: Any) -> Any:
         if seen.get("nimg") == nimg:
             act(part)
-        return original(self, latents, seed, point, part, labels)
+        return original(self, half, point, lod, now, part, labels)
 
     step, seen = Trainer.step, {"nimg": -1}
 
@@ -86,7 +86,8 @@ def main(jobs: str) -> None:
             run = Path(job["run"])
             ended: dict[str, Any] = {"problem": ""}
             try:
-                result = go(Config.model_validate(job["config"]), run, job["stop_kimg"], quiet=False)
+                limits = {"stop_minutes": 0.0 if rank == 1 and job["fault"] == "clock" else None}
+                result = go(Config.model_validate(job["config"]), run, job["stop_kimg"], quiet=False, **limits)
                 ended |= {"kimg": result.kimg, "finished": result.finished, "stopped": result.stopped}
             except UserError as error:
                 ended["problem"] = str(error)

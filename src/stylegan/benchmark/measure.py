@@ -14,7 +14,7 @@ from stylegan.benchmark import work
 from stylegan.benchmark.clock import Limits, seconds
 from stylegan.config import Config
 from stylegan.distributed import Processes
-from stylegan.networks import Generator
+from stylegan.networks import Generator, Replay
 from stylegan.ops.switch import ops_mode, using_ops
 from stylegan.training import rates, schedule
 from stylegan.training.step import MicroBatch, Trainer
@@ -87,7 +87,8 @@ def generate(config: Config, level: int, batch: int, device: torch.device, limit
     classes = config.generator.labels
     labels = torch.zeros(batch, dtype=torch.long, device=device) if classes else None
     with torch.inference_mode(), using_ops("fast" if ops_mode() == "auto" else ops_mode()):
-        time = seconds(lambda: g(z, labels), device, budget)
+        draw = Replay(g)
+        time = seconds(lambda: draw(z, labels), device, budget)
     floor = work.generation(config, level, _element(precision)).seconds(limits.flops, limits.bytes_per_second) * batch
     size = _size(config, level)
     return Row("generate", size, batch, precision, time * 1e3, batch / time, _peak(device), floor * 1e3, floor / time)

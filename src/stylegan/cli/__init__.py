@@ -14,7 +14,7 @@ from stylegan.errors import UserError
 
 # verb -> one line of help, in the order in which a newcomer meets them
 VERBS = {
-    "demo": "Train on handwritten digits in a few minutes and draw from the result.",
+    "demo": "Draw from a model that comes along, then train on handwritten digits in a few minutes.",
     "doctor": "Check the images of a folder, zip or prepared set; alone: check this machine.",
     "prepare": "Turn a folder or zip of images into a data set for training.",
     "train": "Train a StyleGAN on a folder of images; run again to resume.",
@@ -29,9 +29,13 @@ VERBS = {
     "walk": "Draw a clip between keyframes: seeds, photos, layer groups, sound.",
     "studio": "Open the web studio: explore, mix, edit, project, watch training.",
     "figure": "Draw a figure of the paper, or one of ours, with its caption.",
+    "classifier": "Train a network on the data's classes, to measure models with.",
     "evaluate": "Measure a model: FID, KID, precision and recall, path length, and more.",
     "study": "Train and measure a table of the paper (1, 2 or 4) on your data.",
     "convert": "Convert an official pickle or another program's checkpoint to a model file.",
+    "snapshot": "Write a model anew: in 16 bits, or with all that training on needs.",
+    "models": "List the models that ship with the package, or show the card of one.",
+    "card": "Write the card of a model: samples, use, settings, metrics, data.",
     "inspect": "Show what a model is: architecture, training, origin.",
     "export": "Write a model as ONNX, as a torch.export program, or as a page for the browser.",
     "push": "Publish a model with its card on the Hugging Face Hub.",

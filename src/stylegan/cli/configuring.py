@@ -89,8 +89,10 @@ def _from_source(start_from: Path | None, changes: Diff, height: int, width: int
     _, _, top = split_size(height, width)
     if start_from is None and not blocks:
         return changes, []
+    from stylegan import shipped
     from stylegan.training.transfer import check_freezing, read_source
 
+    start_from = None if start_from is None else shipped.resolve(start_from)
     source = None if start_from is None else read_source(start_from)
     check_freezing(blocks, source, top)
     if start_from is None or source is None:

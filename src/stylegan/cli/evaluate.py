@@ -43,12 +43,14 @@ Examples:
 @click.option("--metrics", "names", default="fid50k", show_default=True, help="Names with commas; see below.")
 @click.option("--features", metavar="NAME|FILE", help="One feature network for all: inception, vgg16, lpips, dinov2, "
               "pixels, or a .onnx, .safetensors or TorchScript file.  [default: each metric's own]")  # fmt: skip
+@click.option("--classifier", metavar="FILE", type=click.Path(path_type=Path),
+              help="For recognition, from `stylegan classifier`.  [default: what --features names]")  # fmt: skip
 @click.option("--weights", "weight_files", metavar="NAME=FILE", multiple=True, help="Where public weights lie: "
               "inception=, vgg16=, lpips=, dinov2=.")  # fmt: skip
 @click.option("--resize", metavar="FILTER", help="tf1, bilinear, triangle, bicubic, box.  [default: the network's own]")
 @click.option("--psi", default="none", show_default=True, help="Truncation of all layers; metrics are defined without.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the generated images.")
-@click.option("--batch", type=int, default=32, show_default=True, help="Images per pass.")
+@click.option("--batch", type=int, help="Images per pass.  [default: 32; on a GPU by image size and memory]")
 @click.option("--mirror/--no-mirror", default=None, help="Flip half of the data set.  [default: as in training]")
 @click.option("--face-crop", is_flag=True, help="Path length on the middle of the image, as in the paper for faces.")
 @click.option("--attributes", metavar="FILE.csv", type=click.Path(path_type=Path),
@@ -188,9 +190,15 @@ def _write(found: Any, snapshot: Snapshot, dataset: Dataset, options: Options, o
     console.print(table)
     psi = "no truncation" if options.psi is None else f"psi {options.psi:g}"
     seconds = found.seconds["total"]
+    for name, entry in found.metrics.items():
+        if "classes" in entry:
+            shares = (f"{kind} {'-' if share != share else f'{share:.3f}'}" for kind, share in entry["classes"].items())
+            click.echo(f"{name} by class: {', '.join(shares)}")
+    split = found.split
     click.echo(
-        f"{psi}, seed {options.seed}, {len(dataset):,} images of data; {seconds:.1f} s, of which "
-        f"{100 * found.share_outside_networks:.0f} % outside of the networks"
+        f"{psi}, seed {options.seed}, {len(dataset):,} images of data; {seconds:.1f} s: generator "
+        f"{split['generator']:.1f} s, feature networks {split['feature network']:.1f} s, elsewhere "
+        f"{split['elsewhere']:.1f} s ({100 * found.share_outside_networks:.0f} % outside of the networks)"
     )
     for note in found.notes:
         click.echo(f"note: {note}")

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 def command(file: Path, as_json: bool) -> None:
     """Show what FILE is: architecture, sizes, training, origin. Nothing in it is run.
 
-    FILE is a model file or run folder of this project, an official .pkl, or a checkpoint of
-    rosinality/style-based-gan-pytorch or huangzh13/StyleGAN.pytorch.
+    FILE is a model file or run folder of this project, the name of a model that ships with it, an official .pkl, or
+    a checkpoint of rosinality/style-based-gan-pytorch or huangzh13/StyleGAN.pytorch.
 
     Example: stylegan inspect karras2019stylegan-ffhq-1024x1024.pkl
     """
@@ -65,6 +65,8 @@ def _facts(report: Report) -> Table:
             ("kimg", unknown if report.kimg is None else f"{report.kimg:,.{1 if report.kimg >= 1 else 3}f}"),
             ("attribution", report.attribution or unknown),
         ]
+    if report.precision:
+        rows.append(("stored as", report.precision))
     rows += [("contents" if entry.get("event") == "read" else "origin", _origin(entry)) for entry in report.lineage]
     rows.append(("sha256", report.sha256))
     for name, value in rows:
@@ -83,16 +85,16 @@ def _labels(report: Report) -> str:
 def _origin(entry: dict[str, Any]) -> str:
     """One entry of the lineage on a few lines."""
     lines = []
+    if "from" in entry:  # of `train --from`
+        lod, sha256 = entry.get("lod", "?"), entry.get("sha256", "not recorded")
+        return f"trained on from {entry['from']} (lod {lod})\nsha256 {sha256}"
     if entry.get("event") != "read":
-        if "from" in entry:
-            lines.append(f"trained on from {entry['from']} (lod {entry.get('lod', '?')})")
-        else:
-            lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
+        lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
         lines.append(f"sha256 {entry.get('sha256', 'not recorded')}")
     for role, network in (entry.get("networks") or {}).items():
-        sources = sorted(set((network.get("source_sha256") or {}).values()))
-        hashes = ", ".join(str(source)[:16] for source in sources)
-        lines.append(f"{role}: {network.get('function')}, source sha256 {hashes}")
+        sources = {str(source)[:16] for source in (network.get("source_sha256") or {}).values() if source}
+        hashes = f"sha256 {', '.join(sorted(sources))}" if sources else "not in the file"
+        lines.append(f"{role}: {network.get('function')}, source {hashes}")
     return "\n".join(lines)
 
 

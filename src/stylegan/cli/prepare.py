@@ -40,7 +40,12 @@ from stylegan.errors import UserError
     help="Colour behind transparent places and around letterboxed images.",
 )
 @click.option("--workers", type=int, help="Processes; one per core if absent.")
-@click.option("--attribution", default="", metavar="TEXT|@FILE", help="Credit to store with data and models.")
+@click.option(
+    "--attribution",
+    default="",
+    metavar="TEXT|@FILE",
+    help="Credit to store with data and models.  [default: a NOTICE.txt among the images]",
+)
 @click.option("--overwrite", is_flag=True, help="Start afresh where OUT holds another prepared set.")
 def command(
     src: Path,

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from stylegan.errors import UserError
+
 if TYPE_CHECKING:
     from stylegan.doctor.runs import Run
 
@@ -19,12 +21,18 @@ COLOURS = {"running": "green", "finished": "blue", "stopped": "yellow", "crashed
 @click.argument("folder", default=".", type=click.Path(path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON instead of a table.")
 @click.option("--plot", metavar="FILE", type=click.Path(path_type=Path), help="Draw their curves into a PNG or SVG.")
-def command(folder: Path, as_json: bool, plot: Path | None) -> None:
+@click.option("--timelapse", metavar="FILE", type=click.Path(path_type=Path), help="How one run grew, as a clip.")
+@click.option("--tiles", metavar="COLUMNSxROWS", help="With --timelapse: only so much of its previews.  [default: all]")
+@click.option("--seconds", default=12.0, show_default=True, help="With --timelapse: about how long.")
+def command(
+    folder: Path, as_json: bool, plot: Path | None, timelapse: Path | None, tiles: str | None, seconds: float
+) -> None:
     """List the runs in and below FOLDER: state, progress, rate, health, last preview, best metric, disk use.
 
     A run is running (a process holds its lock), finished, stopped (on request, resumable) or crashed (resumable
     too: run the same `stylegan train` command again). Under health stands what was found at the last report; see
-    docs/is-it-working.md. With --plot: losses, scores, diversity and norms of the runs, with what was found.
+    docs/is-it-working.md. With --plot: losses, scores, diversity and norms of the runs, with what was found. With
+    --timelapse: FILE.mp4, .webm, .webp or .gif of the previews of the run FOLDER.
     """
     from rich.console import Console
     from rich.table import Table
@@ -32,6 +40,9 @@ def command(folder: Path, as_json: bool, plot: Path | None) -> None:
 
     from stylegan.doctor.runs import find_runs
 
+    if timelapse is not None:
+        click.echo(_timelapse(folder, timelapse, tiles, seconds))
+        return
     runs = find_runs(folder)
     if plot is not None:
         from stylegan.doctor.curves import plot_runs
@@ -65,6 +76,24 @@ def command(folder: Path, as_json: bool, plot: Path | None) -> None:
     for run in runs:
         if run.note:
             console.print(Text(f"{_relative(run.path, folder)}: {run.note}"), style="dim", soft_wrap=True)
+
+
+def _timelapse(run: Path, out: Path, tiles: str | None, seconds: float) -> Path:
+    from stylegan.cli.generate import parse_grid
+    from stylegan.training.preview import write_timelapse
+    from stylegan.video import check_format
+
+    check_format(out)
+    if seconds <= 0:
+        raise UserError(f"--seconds {seconds:g}: must be above 0")
+    try:
+        shape = parse_grid(tiles)
+    except UserError:
+        raise UserError(f"--tiles {tiles}: write columns x rows, such as 6x3") from None
+    written = write_timelapse(run, out, seconds, shape)
+    if written is None:
+        raise UserError(f"{run}: is no run with at least two previews in grids/")
+    return written
 
 
 def _relative(path: str, folder: Path) -> str:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from stylegan import hub
 from stylegan.cli._drawing import choose_device
 from stylegan.errors import UserError
 
@@ -42,9 +43,10 @@ def command(
         raise UserError(
             f"the studio needs {error.name}, which is not installed; pip install 'stylegan-torch[studio]'"
         ) from None
+    from stylegan import shipped
     from stylegan.studio import Studio, serve
 
-    chosen = list(places) or ["."]
+    chosen = [place if hub.is_reference(place) else str(shipped.resolve(place)) for place in places] or ["."]
     studio = Studio(chosen, choose_device(device).type)
     if not studio.library.models() and not studio.library.runs():
         where = ", ".join(str(Path(place)) for place in chosen)

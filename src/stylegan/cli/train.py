@@ -49,6 +49,7 @@ Examples:
 @click.option("--every", help="How often, as 200kimg.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--stop-kimg", type=float, help="End this session, resumably, at so many kimg.")
+@click.option("--stop-minutes", type=float, help="End this session, resumably, after so many minutes of training.")
 @click.option("--extend", is_flag=True, help="Let an existing run become longer (with a larger --kimg).")
 @click.option("--dry-run", is_flag=True, help="Print the resolved configuration and stop.")
 @click.option("--quiet", is_flag=True, help="Print nothing but errors.")
@@ -81,8 +82,9 @@ def command(ctx: click.Context, data: str, out: str, preset_name: str, **options
     from stylegan.training import train
 
     result = train(
-        setup.config, out, options["device"], setup.dataset, options["stop_kimg"], options["extend"], options["quiet"]
-    )
+        setup.config, out, options["device"], setup.dataset, options["stop_kimg"], options["extend"], options["quiet"],
+        options["stop_minutes"],
+    )  # fmt: skip
     if result.stopped in ("SIGINT", "SIGTERM"):
         ctx.exit(130 if result.stopped == "SIGINT" else 143)
 

@@ -40,6 +40,11 @@ ONLY_HERE = ("keyframes", "tracks", "directions", "drives", "audio", "band", "sm
 @click.option("--psi", metavar="PSI", help="Truncation psi of seeds; 1 = none.  [default: the model's, usually 0.7]")
 @click.option("--cutoff", metavar="N|all", help="How many layers are truncated.  [default: the model's, usually 8]")
 @click.option("--class", "class_text", metavar="N|NAME", help="Class of the seeds.  [default: in turn]")
+@click.option(
+    "--towards",
+    type=click.Choice(["all", "class"]),
+    help="Truncate towards the mean w of all (as officially), or of the seed's own class.  [default: all]",
+)
 @click.option("--direction", "directions", multiple=True, metavar="FILE:NAME=STRENGTH[@LAYERS]", help="All along.")
 @click.option("--audio", metavar="FILE", help="Sound whose loudness moves what --drive names.")
 @click.option(

@@ -13,7 +13,15 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from stylegan import lod as lods
 
 Nonlinearity = Literal["lrelu", "relu"]
-Transformation = Literal["flip", "rotate90", "translate", "brightness", "contrast", "saturation", "cutout"]
+Transformation = Literal[
+    "flip", "rotate90", "translate", "scale", "rotate", "stretch", "brightness", "contrast", "hue", "saturation",
+    "cutout",
+]  # fmt: skip
+POLICIES = {  # short names: DiffAugment's three kinds, and ADA's best set (pixel moves, geometry, colour)
+    "diffaugment": ("brightness", "saturation", "contrast", "translate", "cutout"),
+    "bgc": ("flip", "rotate90", "translate", "scale", "rotate", "stretch", "brightness", "contrast", "hue",
+            "saturation"),
+}  # fmt: skip
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
@@ -213,7 +221,9 @@ class AugmentConfig(Section):
     """Discriminator augmentation, for small data sets (ADA, DiffAugment); see `stylegan.training.augment`."""
 
     policy: tuple[Transformation, ...] = Field(
-        (), description="transformations of what D is shown, as translate,cutout,brightness; none = no augmentation"
+        (),
+        description="transformations of what D is shown, as translate,cutout,brightness; diffaugment or bgc (ADA's) "
+        "for a whole set; none = no augmentation",
     )
     p: float = Field(0.0, ge=0, le=1, description="probability of each; where it adapts, what it starts from")
     target: float | None = Field(
@@ -224,7 +234,16 @@ class AugmentConfig(Section):
     @field_validator("policy", mode="before")
     @classmethod
     def _one_name(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else (() if value is None else value)
+        names = (value,) if isinstance(value, str) else () if value is None else value
+        return tuple(inner for name in names for inner in POLICIES.get(str(name), (name,)))
+
+    @field_validator("policy")
+    @classmethod
+    def _once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = sorted({name for name in value if value.count(name) > 1})
+        if twice:
+            raise ValueError(f"augment.policy: {', '.join(twice)} twice; name each transformation once")
+        return value
 
 
 class TrainingConfig(Section):
@@ -256,6 +275,11 @@ class TrainingConfig(Section):
         300.0, ge=0, description="end a training of several processes when one does not answer for so long; 0 = never"
     )
 
+    @field_validator("graphs", mode="before")
+    @classmethod
+    def _on_or_off(cls, value: Any) -> Any:
+        return {True: "on", False: "off"}.get(value, value) if isinstance(value, bool) else value
+
 
 class Config(Section):
     """One training, complete."""
@@ -284,6 +308,11 @@ class Config(Section):
             raise ValueError(
                 f"schedule.initial_resolution {self.schedule.initial_resolution}: the networks end at "
                 f"{lods.nominal(g.top)}; start at or below that"
+            )
+        if self.augment.policy and self.augment.target is not None and self.loss.kind in ("relativistic", "wgan-gp"):
+            raise ValueError(
+                f"augment.target {self.augment.target:g}: p follows the signs of D's scores, which mean nothing with "
+                f"loss.kind {self.loss.kind}, where only differences count; set augment.target null and augment.p"
             )
         first = self.schedule.initial_resolution
         if first & (first - 1):

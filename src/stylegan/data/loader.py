@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Loader:
 
     At most `depth` batches are read ahead, so memory is bounded and `requests` may be endless; it is advanced
     in the consumer's thread only. An error of a request or of reading it comes out in its turn and closes the
-    loader. Use as a context manager, or call close().
+    loader. `after` is applied to each batch in the thread that read it. Use as a context manager, or call close().
     """
 
     def __init__(
@@ -36,20 +37,22 @@ class Loader:
         requests: Iterator[Request],
         depth: int = 4,
         threads: int = 2,
+        after: Callable[[Batch], Any] | None = None,
     ) -> None:
         if depth < 1 or threads < 1:
             raise ValueError(f"depth {depth}, threads {threads}: both must be at least 1")
         self._dataset = dataset
         self._requests: Iterator[Request] | None = iter(requests)
         self._depth = depth
+        self._after = after
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="stylegan-loader")
-        self._ahead: deque[Future[Batch]] = deque()
+        self._ahead: deque[Future[Any]] = deque()
         self._fill()
 
     def __iter__(self) -> Loader:
         return self
 
-    def __next__(self) -> Batch:
+    def __next__(self) -> Any:
         if not self._ahead:
             self.close()
             raise StopIteration
@@ -69,14 +72,15 @@ class Loader:
                 self._requests = None
             except Exception as error:
                 self._requests = None
-                failed: Future[Batch] = Future()
+                failed: Future[Any] = Future()
                 failed.set_exception(error)
                 self._ahead.append(failed)
             else:
                 self._ahead.append(self._pool.submit(self._read, request))
 
-    def _read(self, request: Request) -> Batch:
-        return self._dataset.read(request.indices, request.size), self._dataset.labels(request.indices)
+    def _read(self, request: Request) -> Any:
+        batch = self._dataset.read(request.indices, request.size), self._dataset.labels(request.indices)
+        return batch if self._after is None else self._after(batch)
 
     def close(self) -> None:
         """Stop reading and wait for the threads; may be called again."""

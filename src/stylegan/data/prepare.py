@@ -66,7 +66,7 @@ def prepare(
     background: str = "white",  # behind transparent places and around letterboxed images
     classes: bool = False,  # top-level sub-folders are classes
     workers: int | None = None,  # processes; None = one per core
-    attribution: str = "",
+    attribution: str = "",  # "" = the NOTICE.txt of the source, where there is one
     overwrite: bool = False,
     progress: Progress = None,  # "bar", or a function that receives the number of images done
 ) -> PreparedInfo:
@@ -87,6 +87,9 @@ def prepare(
     if channels is None:
         channels = found
         notes.append(note)
+    if source.notice and not attribution:
+        attribution = source.notice
+        notes.append("attribution as in the notice beside the images")
     settings = Settings(tuple(levels_of(size)), channels, fit, filter, colour)
     return _write(source, out, settings, classes, attribution, workers, overwrite, progress, notes)
 

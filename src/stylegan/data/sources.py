@@ -34,6 +34,8 @@ IMAGE_EXTENSIONS = frozenset(
 )
 MAX_FILE_BYTES = 1 << 30  # larger files are refused unread
 MAX_TABLE_BYTES = 1 << 28  # the same for dataset.json
+NOTICES = ("NOTICE.txt", "NOTICE", "ATTRIBUTION.txt")  # whom to credit, beside the images; the first there is taken
+MAX_NOTICE_BYTES = 1 << 14
 
 
 class Item(Protocol):
@@ -114,6 +116,7 @@ class Source:
     num_classes: int = 0
     class_names: list[str] | None = None
     ignored: dict[str, int] = field(default_factory=dict)  # extension -> files that are no images
+    notice: str = ""  # the text of a NOTICE.txt at its root: whom to credit
 
 
 @dataclass(frozen=True)
@@ -256,9 +259,11 @@ def _list_folder(root: Path, exclude: Path | None) -> tuple[Source, RawTable | N
             if base:
                 ignored[".json"] -= 1
             break
+    notices = (root / base / name for base in ("", wrapper) for name in NOTICES)
+    notice = next((_notice(file.read_bytes()) for file in notices if file.is_file() and _is_short(file)), "")
     items = [FileItem(name, full) for name, full, _, _ in found]
     listing = _digest((name, size, time) for name, _, size, time in found)
-    return Source(items, str(root), listing, ignored=dict(sorted((+ignored).items()))), table
+    return Source(items, str(root), listing, ignored=dict(sorted((+ignored).items())), notice=notice), table
 
 
 def _list_zip(path: Path) -> tuple[Source, RawTable | None]:
@@ -291,15 +296,26 @@ def _list_zip(path: Path) -> tuple[Source, RawTable | None]:
         if tables[base].file_size > MAX_TABLE_BYTES:
             raise UserError(f"{path}: dataset.json is larger than {MAX_TABLE_BYTES >> 20} MiB")
         table = RawTable(archive.read(tables[base]), f"{path}: dataset.json", base)
+    small = {info.filename.replace("\\", "/"): info for info in members if info.file_size <= MAX_NOTICE_BYTES}
+    notices = [small[at] for at in (f"{b}{name}" for b in ("", f"{wrapper}/") for name in NOTICES) if at in small]
+    notice = _notice(archive.read(notices[0])) if notices else ""
     items = [ZipItem(name, str(path), info.filename) for name, info in found]
     listing = _digest((name, info.file_size, info.CRC) for name, info in found)
-    return Source(items, str(path), listing, ignored=dict(sorted((+ignored).items()))), table
+    return Source(items, str(path), listing, ignored=dict(sorted((+ignored).items())), notice=notice), table
 
 
 @lru_cache(maxsize=4)
 def _open_zip(path: str, process: int) -> zipfile.ZipFile:
     """An open archive, kept for the next image; `process` keeps forked children off the parent's handle."""
     return zipfile.ZipFile(path)
+
+
+def _is_short(path: Path) -> bool:
+    return path.stat().st_size <= MAX_NOTICE_BYTES
+
+
+def _notice(data: bytes) -> str:
+    return data.decode("utf-8", "replace").strip()
 
 
 def _bounded(data: bytes) -> bytes:

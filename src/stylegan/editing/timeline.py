@@ -73,6 +73,9 @@ class Timeline(Section):
     easing: Easing = Field("linear", description="of the way between keyframes")
     psi: float | None = Field(None, description="truncation of seeds; null = the model's")
     cutoff: int | None = Field(None, ge=0, description="layers truncated; null = the model's")
+    towards: Literal["all", "class"] = Field(
+        "all", description="seeds are truncated towards the mean w of all (as officially), or of their own class"
+    )
     noise: Literal["stored", "none", "random", "animated", "keyframes"] = Field(
         "stored", description="standing still (stored, random), none, flowing (animated), or blended by keyframe"
     )

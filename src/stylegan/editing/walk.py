@@ -17,7 +17,7 @@ import numpy as np
 import torch
 
 from stylegan import images, latents
-from stylegan.drawing import Look, default_look, stream
+from stylegan.drawing import Look, class_centres, class_of_seed, default_look, stream
 from stylegan.drawing.render import Progress, check_styles, check_truncatable
 from stylegan.editing.audio import envelope_of, read_audio
 from stylegan.editing.curves import Curve
@@ -35,6 +35,9 @@ Opener = Callable[[str], Latents]
 
 class Walk:
     """The frames of a timeline.
+
+    Truncation is towards the look's class centres where it has some, or where the timeline says "class"; between two
+    keyframes of different classes the centre moves as w does.
 
     Sources that are not seeds come from `latents` by their text, or, where a folder is given, from w files in it;
     without one no file is opened (nor those of directions and sound). envelopes: of the drives, [frames] each,
@@ -63,6 +66,7 @@ class Walk:
         self.look = replace(look, noise=still).check(G)
         self.opened: dict[str, Directions] = dict(directions or {})
         self.given = dict(latents or {})
+        self.centres = self._class_centres()
         self.tracks = [self._track(track) for track in timeline.tracks]
         loose = set(range(look.layers_of(G))) - {i for layers, *_ in self.tracks for i in layers}
         if loose:
@@ -76,8 +80,35 @@ class Walk:
             raise UserError(f"{what}: not at hand here")
         return self.folder or Path()
 
-    def _track(self, track: Track) -> tuple[tuple[int, ...], Curve, Curve, list[Latents]]:
-        """(layers, curve of ws [L, D], curve of psi, the keyframes' latents)."""
+    def _class_centres(self) -> np.ndarray | None:
+        """The means of classes to truncate towards, [classes, D]; None = the mean of all."""
+        found = self.look.centres
+        if found is None and self.timeline.towards == "class":
+            keys = [key for track in self.timeline.tracks for key in track.keyframes]
+            classes = [self._class(key) for key in keys]
+            # a file's class is known only when it is open: then the means of all classes are wanted
+            found = class_centres(self.G, None if None in classes else [c for c in classes if c is not None])
+        return None if found is None else found.cpu().double().numpy()
+
+    def _class(self, key: Keyframe, found: Latents | None = None) -> int | None:
+        """The class of a keyframe: its own, the seed's turn, or what the file says; None where nobody knows."""
+        labels, own = self.G.config.labels, key.class_
+        if isinstance(key.source, int):
+            if own is not None and own >= labels:
+                raise UserError(f"class {own} of seed {key.source}: this generator has {labels or 'no'} classes")
+            return own if own is not None or not labels else class_of_seed(key.source, range(labels))
+        told = found.about.get("class") if found is not None else None
+        return told if isinstance(told, int) and 0 <= told < labels else None
+
+    def _centre(self, key: Keyframe, found: Latents) -> np.ndarray:
+        """The w [D] a keyframe is truncated towards."""
+        number = None if self.centres is None else self._class(key, found)
+        if self.centres is None or number is None:
+            return np.asarray(self.G.w_avg.cpu().double().numpy())
+        return np.asarray(self.centres[number])
+
+    def _track(self, track: Track) -> tuple[tuple[int, ...], Curve, Curve, Curve, list[Latents]]:
+        """(layers, curve of ws [L, D], curve of psi, curve of the centre [D], the keyframes' latents)."""
         timeline, G = self.timeline, self.G
         acting = self.look.layers_of(G)
         layers = tuple(range(acting)) if track.layers == "all" else latents.parse_layers(track.layers, acting)
@@ -101,20 +132,20 @@ class Walk:
             raise UserError(f"a keyframe at {seconds[-1]:g} s: this loop is back at its first by {period:g} s")
         ws = np.stack([own.ws[0].cpu().double().numpy() for own in found])
         psis = np.array([self._psi(key) for key in track.keyframes])
+        centres = np.stack([self._centre(key, own) for key, own in zip(track.keyframes, found, strict=True)])
         spline = timeline.interpolation == "spline"
         return (
             layers,
             Curve(seconds, ws, period, spline, easings),
             Curve(seconds, psis, period, False, easings),
+            Curve(seconds, centres, period, spline, easings),
             found,
         )
 
     def _latents(self, key: Keyframe) -> Latents:
         """A keyframe's latents, untruncated."""
         if isinstance(key.source, int):
-            labels = self.G.config.labels
-            if key.class_ is not None and key.class_ >= labels:
-                raise UserError(f"class {key.class_} of seed {key.source}: this generator has {labels or 'no'} classes")
+            self._class(key)  # refuses one there is not
             return latents_of_seed(self.G, key.source, class_=key.class_)
         if key.source in self.given:
             return self.given[key.source]
@@ -164,16 +195,16 @@ class Walk:
         """The ws of one frame, [1, L, D] on the generator's device: tracks, then truncation, edits and drives."""
         G, t = self.G, frame / self.timeline.fps
         layers, width = G.config.num_layers, G.config.w_dim
-        mean = G.w_avg.cpu().double().numpy()
         driven = sum(float(loud[frame]) * drive.strength for drive, edit, loud in self.drives if edit is None)
         cutoff = layers if self.look.cutoff is None else self.look.cutoff
         made = np.empty((layers, width))
-        for chosen, curve, psis, _ in self.tracks:
+        for chosen, curve, psis, centres, _ in self.tracks:
             rows = curve(t)
             psi = float(psis(t)) + driven
             if psi != 1:
                 short = np.arange(layers)[:, None] < cutoff
-                rows = np.where(short, mean + psi * (rows - mean), rows)
+                centre = centres(t)
+                rows = np.where(short, centre + psi * (rows - centre), rows)
             made[list(chosen)] = rows[list(chosen)]
         ws = torch.from_numpy(made)[None].float().to(G.w_avg.device)
         moving = [replace(e, strength=e.strength * float(loud[frame])) for _, e, loud in self.drives if e is not None]
@@ -189,7 +220,7 @@ class Walk:
         if not G.config.noise:
             return None
         if timeline.noise == "keyframes":
-            _, curve, _, found = self.tracks[0]
+            _, curve, _, _, found = self.tracks[0]
             before, after, share = curve.place(frame / timeline.fps)
             return blend(noise_of(G, found[before]), noise_of(G, found[after]), share)
         if timeline.noise != "animated":

@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.torch import save
 
 from stylegan import __version__, images
 from stylegan.drawing import contact_sheet, default_look
 from stylegan.errors import UserError
-from stylegan.snapshot import Snapshot, in_order, read_snapshot
+from stylegan.snapshot import Snapshot, read_snapshot, to_bytes
 
 _ABSOLUTE = re.compile(r"(?:/|~|[A-Za-z]:[\\/]|\\\\)[^\n]*")
 SHEET_SIDE = 2048  # pixels, at most
@@ -23,18 +23,21 @@ SHEET_SIDE = 2048  # pixels, at most
 def public_copy(path: Path) -> bytes:
     """The model file, with nothing but the last part of every absolute path in its header."""
     header, tensors = read_snapshot(path)
-    text = json.dumps(_without_paths(header), ensure_ascii=False)
-    return in_order(save(tensors, metadata={"format": "pt", "stylegan": text}))
+    return to_bytes(without_paths(header), tensors)
 
 
-def _without_paths(value: Any) -> Any:
+def without_paths(value: Any) -> Any:
+    """The same with nothing but the last part of every absolute path in it."""
     if isinstance(value, Mapping):
-        return {_without_paths(key): _without_paths(inner) for key, inner in value.items()}
+        return {without_paths(key): without_paths(inner) for key, inner in value.items()}
     if isinstance(value, list):
-        return [_without_paths(inner) for inner in value]
+        return [without_paths(inner) for inner in value]
     if isinstance(value, str) and _ABSOLUTE.fullmatch(value):
         return re.split(r"[\\/]", value.rstrip("\\/"))[-1]
     return value
+
+
+_without_paths = without_paths
 
 
 def samples(model: Snapshot, count: int | None = None) -> tuple[np.ndarray, str]:
@@ -76,20 +79,47 @@ def card(
     metrics: Mapping[str, Any] | None = None,  # from read_metrics
 ) -> str:
     """README.md in the Hub's form: YAML front matter, samples, use, facts, metrics with protocol, data, licence."""
-    config, training = model.generator.config, model.training
-    tags = ["stylegan", "gan", "image-generation", "safetensors"] + ["class-conditional"] * bool(config.labels)
+    labels = model.generator.config.labels
+    tags = ["stylegan", "gan", "image-generation", "safetensors"] + ["class-conditional"] * bool(labels)
     # JSON is YAML, which spares a package
     front: dict[str, Any] = {"license": license or "unknown", "library_name": "stylegan-torch", "tags": tags}
-    if not config.labels:
+    if not labels:
         front["pipeline_tag"] = "unconditional-image-generation"
-    lines = ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()), "---"]
-    lines += ["", f"# {name.split('/')[1]}", "", f"![Uncurated samples: {sampled}](samples.png)", ""]
-    lines += [f"Uncurated samples: {sampled}.", "", "## Use", "", "```", "pip install 'stylegan-torch[hub]'"]
-    lines += [f"stylegan generate hf://{name} --seeds 0-31 --out drawings", "```", "", "```python", "import stylegan"]
-    lines += ["", f'G = stylegan.load("hf://{name}").generator', _example(config.labels), "```", "", "## The model", ""]
-    lines += ["| | |", "|---|---|", *(f"| {key} | {_cell(value)} |" for key, value in _facts(model).items())]
-    lines += ["", "## Training data", "", *_data(training), "", "## Metrics", "", *_metrics(metrics)]
-    lines += ["", "## Licence", "", _license(license, training), ""]
+    lines = ["---", *(f"{key}: {json.dumps(value, ensure_ascii=False)}" for key, value in front.items()), "---", ""]
+    place = Place(f"hf://{name}", "samples.png", False, "pip install 'stylegan-torch[hub]'")
+    return "\n".join(lines) + "\n" + local_card(model, name.split("/")[1], place, sampled, license, metrics)
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a model and its sheet are found by whoever reads the card."""
+
+    model: str  # what `stylegan.load` and the verbs take
+    picture: str  # file name of the sheet, beside the card
+    ships: bool = False  # whether it comes with the package
+    install: str = ""  # a command that comes first
+
+
+def local_card(
+    model: Snapshot,
+    name: str,
+    place: Place,
+    sampled: str,
+    license: str | None = None,
+    metrics: Mapping[str, Any] | None = None,
+    notice: str | None = None,  # licence and origin of the data in full; None: the attribution in the file
+) -> str:
+    """The card without the Hub's front matter: samples, use, facts, settings, data, metrics with protocol, licence."""
+    labels = model.generator.config.labels
+    lines = [f"# {name}", "", f"![Uncurated samples: {sampled}]({place.picture})", ""]
+    lines += [f"Uncurated samples: {sampled}.", "", "## Use", "", "```", *([place.install] if place.install else [])]
+    lines += [f"stylegan generate {place.model} --seeds 0-31 --out drawings", "```", "", "```python", "import stylegan"]
+    comment = "  # comes with the package" if place.ships else ""
+    lines += ["", f'G = stylegan.load("{place.model}").generator{comment}', _example(labels), "```", ""]
+    lines += ["## The model", "", "| | |", "|---|---|"]
+    lines += [f"| {key} | {_cell(value)} |" for key, value in (_facts(model) | _settings(model)).items()]
+    lines += ["", "## Training data", "", *_data(model.training, notice), "", "## Metrics", "", *_metrics(metrics)]
+    lines += ["", "## Licence", "", _license(license, model.training), ""]
     return "\n".join(lines)
 
 
@@ -116,7 +146,10 @@ def _facts(model: Snapshot) -> dict[str, Any]:
     if loss:
         facts["loss"] = f"{loss}, R1 gamma {model.config['loss'].get('r1_gamma')}"
     for entry in training.get("lineage") or []:
-        file = _without_paths(str(entry.get("file", "")))
+        if "from" in entry:  # of `train --from`
+            facts["started from"] = f"{without_paths(str(entry['from']))}, sha256 {entry.get('sha256')}"
+            continue
+        file = without_paths(str(entry.get("file", "")))
         facts[str(entry.get("event", "origin"))] = (
             f"from {entry.get('format', 'a file')}, {file}, sha256 {entry.get('sha256')}"
         )
@@ -127,6 +160,30 @@ def _facts(model: Snapshot) -> dict[str, Any]:
     return facts
 
 
+def _settings(model: Snapshot) -> dict[str, Any]:
+    """What the training was like, as far as the file says: nothing for imported models."""
+    config, facts = model.config, {}
+    schedule, training = config.get("schedule") or {}, config.get("training") or {}
+    if model.training.get("seconds"):
+        facts["training time"] = f"{float(model.training['seconds']) / 60:,.1f} minutes"
+    for name, key in (("batch", "batch"), ("learning rate", "lr")):
+        if key in schedule:
+            table = schedule.get(f"{key}_by_resolution") or {}
+            at = ", ".join(f"{value:g} at {side}x{side}" for side, value in table.items())
+            facts[name] = f"{schedule[key]:g}" + (f" ({at})" if at else "")
+    if schedule.get("grow") and {"initial_resolution", "fade_kimg", "stable_kimg"} <= schedule.keys():
+        first, fade, stable = (schedule[key] for key in ("initial_resolution", "fade_kimg", "stable_kimg"))
+        facts["growing"] = f"from {first}x{first}; a size fades in over {fade:g} kimg and is stable for {stable:g}"
+    if "mirror" in (config.get("data") or {}):
+        facts["mirrored"] = "half of the images" if config["data"]["mirror"] else "no"
+    if "policy" in (config.get("augment") or {}):
+        facts["augmentation"] = ", ".join(config["augment"]["policy"]) or "none"
+    for name, key in (("averaging", "ema_kimg"), ("precision", "precision"), ("seed", "seed")):
+        if key in training:
+            facts[name] = f"half-life {training[key]:g} kimg" if key == "ema_kimg" else training[key]
+    return facts
+
+
 def _classes(model: Snapshot) -> str:
     count, data = model.generator.config.labels, model.training.get("data") or {}
     names = model.training.get("class_names") or data.get("class_names") or []
@@ -134,10 +191,13 @@ def _classes(model: Snapshot) -> str:
     return f"{count}" + (f": {shown}" if shown else "")
 
 
-def _data(training: Mapping[str, Any]) -> list[str]:
+def _data(training: Mapping[str, Any], notice: str | None = None) -> list[str]:
     data = training.get("data") or {}
-    attribution = training.get("attribution") or data.get("attribution")
-    lines = [f"Attribution: {attribution}" if attribution else "Attribution: not recorded."]
+    attribution = notice or training.get("attribution") or data.get("attribution")
+    if attribution and "\n" in attribution:
+        lines = [f"> {line}".rstrip() + "  " for line in attribution.splitlines()]  # two spaces: a line of its own
+    else:
+        lines = [f"Attribution: {attribution}" if attribution else "Attribution: not recorded."]
     if data.get("images") is not None:
         lines.append(f"\n{data['images']:,} images; fingerprint of the prepared set: `{data.get('fingerprint')}`.")
     return lines
@@ -171,7 +231,7 @@ def _cell(value: Any) -> str:
 
 def _license(license: str | None, training: Mapping[str, Any]) -> str:
     text = f"The weights: {license}." if license else "The licence of the weights was not stated by whoever published."
-    if training.get("lineage"):
+    if any("from" not in entry for entry in training.get("lineage") or []):
         text += " They come from another file (see above), whose terms apply as well."
     return text + " The program stylegan-torch: Apache-2.0."
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
@@ -11,6 +12,7 @@ import torch
 
 from stylegan import images
 from stylegan.drawing import Look, Sheet, map_seeds, stream
+from stylegan.drawing.layout import SMALL
 from stylegan.drawing.sheets import tile_shape
 from stylegan.errors import UserError
 from stylegan.figures.page import Counter, Figure, Progress, opaque
@@ -100,7 +102,8 @@ def noise_detail(
     counter = Counter(progress, len(seeds) * (realisations + crops))
     deviations = [noise_deviation(G, w[None], realisations, look, counter.next(realisations)) for w in ws]
     limit = white or max(float(np.percentile(np.stack(deviations), 99.5)), 1e-3)
-    tile = (height, width, 1 if channels == 1 else 3)
+    big = max(1, math.ceil(SMALL / max(height, width)))  # small images are enlarged first: the frame stays thin
+    tile = (height * big, width * big, 1 if channels == 1 else 3)
     titles = ["generated image", *(f"noise {i + 1}" for i in range(crops)), "standard deviation"]
     sheet = Sheet(len(seeds), len(titles), tile, [f"seed {seed}" for seed in seeds], titles)
     for row, (w, deviation) in enumerate(zip(ws, deviations, strict=True)):
@@ -109,11 +112,11 @@ def noise_detail(
         for i, picture in enumerate(drawn):
             image = opaque(images.to_uint8(picture))
             if i == 0:
-                sheet.place(row, 0, _framed(image, top, left, h, v))
+                sheet.place(row, 0, _framed(images.enlarge(image, big), top * big, left * big, h * big, v * big))
             part = images.enlarge(image[top : top + h, left : left + v], zoom)
-            sheet.place(row, i + 1, part[:height, :width])
+            sheet.place(row, i + 1, images.enlarge(part[:height, :width], big))
         grey = np.rint(np.clip(deviation / limit, 0, 1) * 255).astype(np.uint8)[:, :, None]
-        sheet.place(row, crops + 1, np.repeat(grey, tile[2], axis=2))
+        sheet.place(row, crops + 1, images.enlarge(np.repeat(grey, tile[2], axis=2), big))
     caption = (
         f"Left: a generated image. Middle: the framed part, enlarged {zoom} times, with {crops} different noises and "
         f"the same latent. Right: the standard deviation of each pixel over {realisations} noises; black = 0, "

@@ -1,13 +1,14 @@
 """Metrics: pure functions of arrays, the feature networks they are defined in, and the measuring of models.
 
-The functions below take and return numpy arrays and numbers in float64. `evaluate` measures a generator against a
-data set; `parse_metrics("fid50k,pr50k3")` gives it its protocols.
+The functions below take and return numpy arrays and numbers in float64; the table in docs/metrics.md has shapes, units,
+errors and sources. `evaluate` measures a generator against a data set; `parse_metrics("fid50k,pr50k3")` gives it its
+protocols.
 """
 
 from stylegan.metrics.during_training import TrainingMetrics, evaluate_during_training
 from stylegan.metrics.evaluation import Evaluation, Options, evaluate
 from stylegan.metrics.features import FeatureNetwork, open_features
-from stylegan.metrics.frechet import FeatureStatistics, feature_statistics, frechet_distance
+from stylegan.metrics.frechet import FeatureStatistics, feature_statistics, fid, frechet_distance
 from stylegan.metrics.inception_scores import inception_score
 from stylegan.metrics.kernel import kid, mmd2_unbiased, polynomial_kernel
 from stylegan.metrics.linear_separability import (
@@ -15,9 +16,11 @@ from stylegan.metrics.linear_separability import (
     entropy,
     joint_distribution,
     linear_svm,
+    most_confident,
     mutual_information,
     separability,
     separability_score,
+    svm_side,
 )
 from stylegan.metrics.manifold import (
     density_coverage,
@@ -29,6 +32,7 @@ from stylegan.metrics.manifold import (
 )
 from stylegan.metrics.path_length import lerp, normalize, path_lengths, percentile_filter, ppl, slerp
 from stylegan.metrics.protocols import METRICS, Protocol, parse_metric, parse_metrics
+from stylegan.metrics.recognising import confusion_table, recognition
 
 __all__ = [
     "METRICS",
@@ -39,11 +43,13 @@ __all__ = [
     "Protocol",
     "TrainingMetrics",
     "conditional_entropy",
+    "confusion_table",
     "density_coverage",
     "entropy",
     "evaluate",
     "evaluate_during_training",
     "feature_statistics",
+    "fid",
     "frechet_distance",
     "inception_score",
     "joint_distribution",
@@ -53,6 +59,7 @@ __all__ = [
     "linear_svm",
     "memorisation",
     "mmd2_unbiased",
+    "most_confident",
     "mutual_information",
     "nearest_neighbours",
     "normalize",
@@ -65,7 +72,9 @@ __all__ = [
     "polynomial_kernel",
     "ppl",
     "precision_recall",
+    "recognition",
     "separability",
     "separability_score",
     "slerp",
+    "svm_side",
 ]

@@ -9,9 +9,10 @@ feature network of any data set with classes, without a download.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -178,9 +179,19 @@ def _accuracies(
     ]
 
 
-def save_classifier(path: Path, network: Classifier, names: list[str], accuracies: list[float]) -> Path:
-    """Writes a .safetensors that `--features` and `open_classifier` read."""
-    header = {"config": network.config.model_dump(mode="json"), "names": names, "accuracies": accuracies}
+def save_classifier(
+    path: Path,
+    network: Classifier,
+    names: list[str],
+    accuracies: Sequence[float | None],
+    facts: Mapping[str, Any] | None = None,
+) -> Path:
+    """Writes a .safetensors that `--features` and `open_classifier` read. accuracies: on held-out images, by name.
+
+    facts: what else is known, as JSON values; with "accuracy" (of one answer per image) it is a network of classes.
+    """
+    header = {"config": network.config.model_dump(mode="json"), "names": names, "accuracies": list(accuracies)}
+    header |= {"facts": dict(facts or {})}
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
     write_atomically(path, save(tensors, metadata={"format": "pt", "stylegan_classifier": json.dumps(header)}))
     return path
@@ -197,6 +208,7 @@ class ClassifierNetwork(FeatureNetwork):
         self.network = network.eval().requires_grad_(False).to(device)
         self.names, self.device = names, torch.device(device)
         self.accuracies: list[float] = []
+        self.class_names = names if network.config.labels == len(names) > 1 else None
         self.dim, self.has_logits = network.config.fmaps(0), network.config.labels > 1
         self.identity = Identity(name, sha256, network.config.resolution, "box")
 
@@ -221,5 +233,7 @@ def open_classifier(path: Path, device: torch.device | str = "cpu", name: str | 
     except (SafetensorError, OSError, KeyError, ValueError, RuntimeError) as error:
         raise UserError(f"{path}: not a classifier of this project ({str(error).splitlines()[0][:120]})") from None
     made = ClassifierNetwork(network, list(header["names"]), sha256_of(path), device, name or path.name)
-    made.accuracies = list(header["accuracies"])
+    made.accuracies = [float("nan") if value is None else value for value in header["accuracies"]]
+    facts = header.get("facts") or {}
+    made.facts = {"held_out_accuracy": facts["accuracy"]} if "accuracy" in facts else {}
     return made

@@ -32,8 +32,8 @@ from stylegan.metrics.passes import (
 )
 from stylegan.metrics.path_length import EPSILON
 from stylegan.metrics.protocols import METRICS, Protocol
-from stylegan.metrics.results import score, score_neighbours, score_path, score_separability
-from stylegan.metrics.sampling import Fakes, Reals, check_fit
+from stylegan.metrics.results import score, score_neighbours, score_path, score_recognition, score_separability
+from stylegan.metrics.sampling import Fakes, Reals, check_fit, default_batch
 from stylegan.networks import Generator
 
 NETWORK_TIME = ("generator", "feature network")
@@ -49,17 +49,18 @@ class Options:
     trust_torchscript: bool = False
     psi: float | None = None  # None = no truncation
     seed: int = 0
-    batch: int = 32
+    batch: int | None = None  # images per pass; None = by device and size
     mirror: bool = False  # the data set as a training with mirroring has seen it
     lod: float | None = None  # None = the generator's
     face_crop: bool = False  # ppl on the middle of the image, as in the paper for faces
+    classifier: Path | None = None  # for recognition; None = `features`
     attributes: Path | None = None  # for ls; None = the data set's classes
     recipe: Recipe = field(default_factory=Recipe)  # of the classifiers for ls
     cache: Path | None = field(default_factory=default_folder)  # None = nothing is kept
 
     def check(self, generator: Generator) -> None:
         """UserError for settings that do not fit."""
-        if self.batch < 1:
+        if self.batch is not None and self.batch < 1:
             raise UserError(f"--batch {self.batch}: must be 1 or more")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"--seed {self.seed}: must be 0 or more")
@@ -69,18 +70,29 @@ class Options:
 
 @dataclass
 class Evaluation:
-    """metrics: by name, as in the JSON. neighbours: (protocol, distances, data-set indices) of nn, else None."""
+    """metrics: by name, as in the JSON. neighbours: (protocol, distances, data-set indices) of nn, else None.
+
+    seconds: by purpose, with the total; from the first image to the last formula, networks already opened.
+    """
 
     metrics: dict[str, dict[str, Any]]
     seconds: dict[str, float]
+    batch: int
     neighbours: tuple[Protocol, np.ndarray, np.ndarray] | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
     def share_outside_networks(self) -> float:
         """Of the time of all, the share that was not spent in forward passes (classifier training aside)."""
+        split = self.split
+        return split["elsewhere"] / max(sum(split.values()), 1e-9)
+
+    @property
+    def split(self) -> dict[str, float]:
+        """Seconds in the generator, in feature networks, and elsewhere (classifier training aside)."""
         total = self.seconds["total"] - self.seconds.get("classifier training", 0.0)
-        return 1.0 - sum(self.seconds.get(name, 0.0) for name in NETWORK_TIME) / max(total, 1e-9)
+        found = {name: self.seconds.get(name, 0.0) for name in NETWORK_TIME}
+        return {**found, "elsewhere": max(total - sum(found.values()), 0.0)}
 
 
 class Networks:
@@ -94,13 +106,20 @@ class Networks:
 
     def of(self, protocol: Protocol) -> FeatureNetwork:
         """The network a metric is measured with. UserError where its weights are missing, or it cannot serve."""
-        spec = self.options.features or METRICS[protocol.kind].network
+        o = self.options
+        spec = o.features or METRICS[protocol.kind].network
+        if protocol.kind == "recognition":
+            spec = str(o.classifier or o.features or "")
+            if not spec:
+                raise UserError(
+                    f"{protocol.name}: needs a network that knows the data's classes; train one with `stylegan "
+                    f"classifier DATA --out FILE.safetensors` and give it as --classifier or --features"
+                )
         if spec not in self._open:
-            o = self.options
             resize = o.resize if spec not in ("pixels", "lpips") else None
             self._open[spec] = open_features(spec, self.image, self.device, o.weights, resize, o.trust_torchscript)
         network = self._open[spec]
-        if protocol.kind == "is" and not network.has_logits:
+        if protocol.kind in ("is", "recognition") and not network.has_logits:
             name = network.identity.name
             raise UserError(f"{protocol.name}: needs class probabilities, but {name} gives features only")
         return network
@@ -127,14 +146,18 @@ def evaluate(
     compared = [p for p in protocols if p.uses_features]
     separable = [p for p in protocols if p.kind == "ls"]
     used = {p.name: networks.of(p) for p in protocols if p.kind != "ls"}
+    for p in protocols:
+        if p.kind == "recognition":
+            class_names(p, generator, dataset, used[p.name])
     classes = dataset.classes if dataset.num_classes and generator.config.labels else None
     fakes = Fakes(generator, options.seed, options.psi, options.lod, classes)
     watch = Stopwatch(generator.w_avg.device)
-    how = Measured(processes, options.batch, watch, progress)
+    batch = processes.share(options.batch or default_batch(generator))
+    how = Measured(processes, batch, watch, progress)
     for p in protocols:
         replace(fakes, mixing=p.mixing).check_mixing()
     found: dict[str, dict[str, Any]] = {}
-    result = Evaluation(found, {})
+    result = Evaluation(found, {}, batch)
     if separable:
         classifier = _classifier(generator, dataset, options, how)
     if compared:
@@ -143,7 +166,7 @@ def evaluate(
         if protocol.kind == "ppl":
             distances = path_distances(protocol, fakes, used[protocol.name], how, options.face_crop)
             if distances is not None:
-                found[protocol.name] = score_path(protocol, distances, EPSILON, options.batch)
+                found[protocol.name] = score_path(protocol, distances, EPSILON, batch)
     for samples in sorted({p.samples for p in separable}):
         group = [p for p in separable if p.samples == samples]
         spaces = sorted({p.space for p in group})
@@ -159,11 +182,30 @@ def evaluate(
     if not processes.first:
         return None
     for name, network in used.items():
-        found[name]["network"] = describe(network)
+        found[name]["network"] = {**describe(network), **network.facts}
     result.metrics = {p.name: found[p.name] for p in protocols}
     result.seconds = watch.seconds()
     result.notes = _notes(generator, dataset, options, protocols) + _one_sided(result.metrics)
     return result
+
+
+def class_names(protocol: Protocol, generator: Generator, dataset: Dataset, network: FeatureNetwork) -> list[str]:
+    """The classes of a recognition. UserError where model, data and classifier do not have the same ones."""
+    count = generator.config.labels
+    if not count:
+        raise UserError(f"{protocol.name}: the model has no classes, so none can be asked for")
+    names = dataset.class_names or [str(i) for i in range(count)]
+    theirs = network.class_names
+    if theirs is None:
+        probe = torch.zeros(1, generator.config.channels, *generator.config.resolution, device=network.device)
+        logits = network(probe)[1]
+        theirs = names if logits is not None and logits.shape[1] == count else None
+    if len(names) != count or theirs is None or (dataset.class_names and theirs != names):
+        raise UserError(
+            f"{protocol.name}: the classifier {network.identity.name} does not answer with the data's {len(names)} "
+            f"classes ({', '.join(names[:4])}{', ...' if len(names) > 4 else ''}); train one with `stylegan classifier`"
+        )
+    return names
 
 
 def _one_sided(metrics: Mapping[str, dict[str, Any]]) -> list[str]:
@@ -191,35 +233,40 @@ def _compare(
         if p.compares and key not in real:
             wanted = replace(reals, count=p.reals)
             real[key] = measure_reals(used[p.name], wanted, key in keeps, how, options.cache)
-    got: dict[tuple[int, int], FakeFeatures] = {}
-    for mixing in sorted({p.mixing for p in protocols}):
-        by_network: dict[tuple[int, int], list[Protocol]] = {}
+    got: dict[tuple[int, int, bool], FakeFeatures] = {}
+    for mixing, balanced in sorted({(p.mixing, p.balanced) for p in protocols}):
+        by_network: dict[tuple[int, int, bool], list[Protocol]] = {}
         for p in protocols:
-            if p.mixing == mixing:
-                by_network.setdefault((id(used[p.name]), mixing), []).append(p)
+            if (p.mixing, p.balanced) == (mixing, balanced):
+                by_network.setdefault((id(used[p.name]), mixing, balanced), []).append(p)
         requests = [
             Request(
                 used[group[0].name],
                 tuple(sorted({p.samples for p in group if p.kind in ("fid", "fdd")})),
                 max((p.samples for p in group if p.keeps_features), default=0),
-                max((p.samples for p in group if p.kind == "is"), default=0),
+                max((p.samples for p in group if p.kind in ("is", "recognition")), default=0),
             )
             for group in by_network.values()
         ]
-        drawn = replace(fakes, mixing=mixing)
+        drawn = replace(fakes, mixing=mixing, balanced=balanced)
         got |= dict(zip(by_network, measure_fakes(drawn, requests, how), strict=True))
     if not how.processes.first:
         return
     for p in protocols:
         number = id(used[p.name])
+        drawn_ones = got[number, p.mixing, p.balanced]
         with how.watch.work("formulas"):
             if p.kind == "nn":
                 features = real[number, p.reals]
-                found, distances, rows = score_neighbours(p, features, got[number, p.mixing], fakes.device)
+                found, distances, rows = score_neighbours(p, features, drawn_ones, fakes.device)
                 indices = replace(reals, count=p.reals).indices
                 result.neighbours = (p, distances, indices[rows])
+            elif p.kind == "recognition":
+                assert drawn_ones.probabilities is not None
+                names = class_names(p, fakes.generator, reals.dataset, used[p.name])
+                found = score_recognition(p, drawn_ones.probabilities, names, how.batch)
             else:
-                found = score(p, real.get((number, p.reals)), got[number, p.mixing], options.batch, fakes.device)
+                found = score(p, real.get((number, p.reals)), drawn_ones, how.batch, fakes.device)
         if p.mixing > 1:
             found["latents"] = p.mixing
         result.metrics[p.name] = found

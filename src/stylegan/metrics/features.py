@@ -36,6 +36,8 @@ class FeatureNetwork:
     dim: int  # number of features
     has_logits = False  # whether run gives class logits too
     rgb = True  # whether it wants 3 channels
+    class_names: list[str] | None = None  # of the logits, where they are known
+    facts: Mapping[str, Any] = {}  # what else is written beside its numbers
     device: torch.device = torch.device("cpu")
 
     def run(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -44,7 +46,7 @@ class FeatureNetwork:
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """uint8 or float [N, C, H, W] in [0, 255] -> what `run` takes: colours, then size."""
-        x = images.to(self.device).float()
+        x = images.to(self.device, non_blocking=self.device.type == "cuda").float()
         if self.rgb:
             x = as_rgb(x)
         return x if self.identity.size is None else resize(x, self.identity.size, self.identity.resize)

@@ -39,6 +39,17 @@ def frechet_distance(
     return max(float(distance - 2.0 * trace_sqrt_product(sigma1, sigma2, root1)), 0.0)
 
 
+def fid(
+    real: np.ndarray,  # [n, d]
+    fake: np.ndarray,  # [m, d]
+) -> float:
+    """FID of two sets of features: the Fréchet distance of their means and covariances (divided by n − 1).
+
+    ValueError for fewer than two samples, for different widths, and for NaN or infinity.
+    """
+    return frechet_distance(*feature_statistics(np.asarray(real)), *feature_statistics(np.asarray(fake)))
+
+
 def trace_sqrt_product(
     sigma1: np.ndarray,  # [d, d]
     sigma2: np.ndarray,  # [d, d]
@@ -47,10 +58,11 @@ def trace_sqrt_product(
     """tr((sigma1·sigma2)^½) of two covariances: the sum of the singular values of A1ᵀ·A2, where sigma = A·Aᵀ.
 
     Singular values, unlike roots of eigenvalues, keep their relative accuracy where the matrices are singular
-    (fewer samples than features).
+    (fewer samples than features). They are computed on the host, as CUDA's routines for them are iterations (Jacobi)
+    that are made for small matrices; benchmarks/gpu_metrics.py compares both.
     """
     root = factor(sigma1) if root1 is None else root1
-    product = root.T @ factor(sigma2, root.device)
+    product = (root.T @ factor(sigma2, root.device)).cpu()
     return float(torch.linalg.svdvals(product).sum()) if min(product.shape) else 0.0
 
 
@@ -117,6 +129,11 @@ class FeatureStatistics:
         self._scatter += scatter
         self._scatter.addr_(step, step, alpha=before * count / total)
         self._mean += step * (count / total)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the sums are."""
+        return self._mean.device
 
     @property
     def mean(self) -> np.ndarray:

@@ -11,9 +11,9 @@ from stylegan.drawing.render import exact_float32
 from stylegan.metrics.exchange import collect
 from stylegan.metrics.features import FeatureNetwork
 from stylegan.metrics.passes import Measured
-from stylegan.metrics.path_length import EPSILON, lerp, slerp
+from stylegan.metrics.path_length import EPSILON, slerp
 from stylegan.metrics.protocols import Protocol
-from stylegan.metrics.sampling import Fakes, stream, to_levels, to_uint8
+from stylegan.metrics.sampling import Fakes, for_device, stream, to_device, to_levels, to_uint8
 
 
 def path_distances(
@@ -44,10 +44,10 @@ def path_distances(
             if face_crop:
                 pictures = [crop_face(picture) for picture in pictures]
             with how.watch.network("feature network"):
-                taken.append(network.distance(pictures[0], pictures[1]).cpu())
+                taken.append(network.distance(pictures[0], pictures[1]))
             how.tell(protocol.name, part.stop, protocol.samples)
     how.tell(protocol.name, protocol.samples, protocol.samples)
-    rows = torch.cat(taken) if taken else torch.empty(0, dtype=torch.float64)
+    rows = torch.cat(taken).cpu() if taken else torch.empty(0, dtype=torch.float64)
     return collect(rows, protocol.samples, how.batch, how.processes)
 
 
@@ -64,10 +64,11 @@ def _step(
             ends.append(fakes.map(torch.from_numpy(latent).float(), labels))
     else:
         layers = fakes.generator.config.num_layers
-        w = [fakes.map(one, labels)[:, 0].cpu().numpy() for one in z]
-        for place in (t, t + EPSILON):
-            between = torch.from_numpy(lerp(w[0], w[1], place)).float().to(fakes.device)
-            ends.append(between[:, None].expand(-1, layers, -1))  # N L D
+        where = torch.device("cpu") if fakes.device.type == "mps" else fakes.device  # MPS has no float64
+        first, second = (fakes.map(one, labels)[:, 0].to(where).double() for one in z)
+        for place in (t, t + EPSILON):  # `lerp`, on the device
+            between = first + (second - first) * to_device(for_device(torch.from_numpy(place), where), where)
+            ends.append(between.float().to(fakes.device)[:, None].expand(-1, layers, -1))  # N L D
     return ends[0], ends[1]
 
 
@@ -97,9 +98,9 @@ def classified_latents(
             with how.watch.network("feature network"):
                 logits = classifier(pictures)[1]
             assert logits is not None
-            taken.append(logits.cpu())
+            taken.append(logits)
             for space in spaces:
-                rows[space].append(z if space == "z" else ws[:, 0].cpu())
+                rows[space].append(z if space == "z" else ws[:, 0].clone())
             how.tell("linear separability", part.stop, samples)
     how.tell("linear separability", samples, samples)
     config = fakes.generator.config
@@ -115,4 +116,4 @@ def classified_latents(
 
 
 def _joined(parts: list[torch.Tensor], width: int) -> torch.Tensor:
-    return torch.cat(parts) if parts else torch.empty(0, width)
+    return torch.cat(parts).cpu() if parts else torch.empty(0, width)

@@ -38,7 +38,10 @@ def mutual_information(joint: np.ndarray) -> float:
 
 
 def conditional_entropy(joint: np.ndarray) -> float:
-    """H(Y|X) in bits of a joint table [x, y] (rows X, columns Y) of counts or probabilities; never below 0."""
+    """H(Y|X) in bits of a joint table [x, y] (rows X, columns Y) of counts or probabilities; never below 0.
+
+    How many bits tell the column once the row is known. ValueError for what is not a table, negative or empty.
+    """
     joint = np.asarray(joint, np.float64)
     if joint.ndim != 2:
         raise ValueError(f"joint {list(joint.shape)}: expected a table [x, y]")

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import torch
+from filelock import FileLock
 
 from stylegan.distributed import Processes
 from stylegan.drawing.render import exact_float32
@@ -17,8 +19,10 @@ from stylegan.metrics.cached import key_path, load_arrays, store_arrays
 from stylegan.metrics.exchange import Stopwatch, collect, join
 from stylegan.metrics.features import FeatureNetwork, describe
 from stylegan.metrics.frechet import FeatureStatistics
-from stylegan.metrics.sampling import Fakes, Reals, chunks, to_uint8
+from stylegan.metrics.sampling import Fakes, Reals, chunks, for_device, to_device, to_uint8
 
+READERS = 4  # threads that read the data set ahead
+STAY_BYTES = 2 << 30  # features that are needed one by one stay on a GPU up to this size, and are fetched at the end
 BLOCKS = 8  # generated chunks are dealt to so many blocks, of which halves are made
 HALVES = ((0, 1, 2, 3), (0, 1, 4, 5), (0, 2, 4, 6))  # one half each; the other is the rest
 
@@ -73,8 +77,31 @@ def measure_reals(
         "mirror": reals.mirror,
         "network": describe(network),
     }
-    kind = "features" if keep else "moments"
-    path = None if cache is None else key_path(cache, kind, description)
+    path = None if cache is None else key_path(cache, "features" if keep else "moments", description)
+    with alone(path if how.processes.first else None):
+        return _cached_or_measured(network, reals, indices, keep, how, cache, path, description)
+
+
+@contextmanager
+def alone(path: Path | None) -> Iterator[None]:
+    """One program at a time measures what belongs into this file; the others wait, and find it there."""
+    lock = None
+    if path is not None:
+        with suppress(OSError):  # a cache that cannot be written is no error
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = FileLock(f"{path}.lock")
+            lock.acquire()
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
+
+
+def _cached_or_measured(
+    network: FeatureNetwork, reals: Reals, indices: np.ndarray, keep: bool, how: Measured, cache: Path | None,
+    path: Path | None, description: Mapping[str, object],
+) -> RealFeatures:  # fmt: skip
     if how.processes.first and path is not None:
         stored = load_arrays(path, description)
         if stored is None and not keep and cache is not None:
@@ -109,20 +136,25 @@ def _measure_reals(
     kept: list[torch.Tensor] = []
     title = f"data set, {network.identity.name}"
     parts = how.shares(len(indices))
-    with ThreadPoolExecutor(2, thread_name_prefix="stylegan-metrics") as pool, exact_float32(network.device):
-        ahead = [pool.submit(reals.read, indices[part.start : part.stop]) for part in parts[:4]]
+    stay = _stays(len(parts) * how.batch, network)
+
+    def read(part: range) -> torch.Tensor:
+        return for_device(torch.from_numpy(reals.read(indices[part.start : part.stop])), network.device)
+
+    with ThreadPoolExecutor(READERS, thread_name_prefix="stylegan-metrics") as pool, exact_float32(network.device):
+        ahead = [pool.submit(read, part) for part in parts[: 2 * READERS]]
         for number, part in enumerate(parts):
-            with how.watch.work("reading"):
-                pictures = torch.from_numpy(ahead.pop(0).result())
-            if number + 4 < len(parts):
-                following = parts[number + 4]
-                ahead.append(pool.submit(reals.read, indices[following.start : following.stop]))
+            with how.watch.work("waiting for images of the data set"):
+                pictures = ahead.pop(0).result()
+            if number + 2 * READERS < len(parts):
+                ahead.append(pool.submit(read, parts[number + 2 * READERS]))
+            pictures = to_device(pictures, network.device)
             with how.watch.network("feature network"):
                 features, _ = network(pictures)
             with how.watch.work("statistics"):
                 statistics.add(features)
                 if keep:
-                    kept.append(features.float().cpu())
+                    kept.append(features.float() if stay else features.float().cpu())
             how.tell(title, part.stop, len(indices))
     how.tell(title, len(indices), len(indices))
     statistics = join(statistics, network.dim, how.processes)
@@ -163,6 +195,7 @@ def measure_fakes(fakes: Fakes, requests: Sequence[Request], how: Measured) -> l
     """Generated images, each drawn once, through all networks. UserError where the weights have diverged."""
     most = max(request.most for request in requests)
     title = "generated images" + (f", {fakes.mixing} latents each" if fakes.mixing > 1 else "")
+    title += ", classes in turns" if fakes.balanced else ""
     found = [
         FakeFeatures({n: [FeatureStatistics(r.network.dim, _sums_on(r.network.device)) for _ in range(BLOCKS)]
                       for n in r.moments})
@@ -212,15 +245,23 @@ def _take(
         if part.start < n:
             blocks[block].add(features[: n - part.start])
     if part.start < request.keep:
-        kept.append(features[: request.keep - part.start].float().cpu())
+        rows = features[: request.keep - part.start].float()
+        kept.append(rows if _stays(request.keep, request.network) else rows.cpu())
     if part.start < request.logits:
         assert logits is not None
-        sure.append(logits[: request.logits - part.start].cpu().double().softmax(1).float())
+        rows = logits[: request.logits - part.start]
+        rows = rows.cpu() if rows.device.type == "mps" else rows  # which has no float64
+        sure.append(rows.double().softmax(1).float())
 
 
 def _collect(parts: list[torch.Tensor], width: int, count: int, how: Measured) -> np.ndarray | None:
-    rows = torch.cat(parts) if parts else torch.empty(0, width)
+    rows = torch.cat(parts).cpu() if parts else torch.empty(0, width)
     return collect(rows, count, how.batch, how.processes)
+
+
+def _stays(count: int, network: FeatureNetwork) -> bool:
+    """Whether `count` features stay on the network's device until the end: fetching each batch would wait for it."""
+    return network.device.type == "cuda" and 4 * count * network.dim <= STAY_BYTES
 
 
 def half_rows(count: int, batch: int, half: tuple[int, ...]) -> np.ndarray:

@@ -17,21 +17,29 @@ def normalize(x: np.ndarray) -> np.ndarray:
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
+def _per_vector(t: np.ndarray | float, vectors: np.ndarray) -> np.ndarray:
+    """t as a number or [..., 1]; one number per vector, [...], gets its last axis."""
+    t = np.asarray(t, np.float64)
+    return t[..., None] if t.ndim and t.ndim == vectors.ndim - 1 else t
+
+
 def lerp(a: np.ndarray, b: np.ndarray, t: np.ndarray | float) -> np.ndarray:
-    """a + t·(b − a), for W; a, b [..., d], t a number or [..., 1]."""
+    """a + t·(b − a), for W; a, b [..., d], t a number, [...] or [..., 1] -> [..., d]."""
     a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    return a + (b - a) * t
+    return a + (b - a) * _per_vector(t, a)
 
 
 def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray | float) -> np.ndarray:
-    """Spherical interpolation, for Z: unit vectors [..., d] from a, b [..., d] of any length, t number or [..., 1].
+    """Spherical interpolation, for Z: unit vectors [..., d] from a, b [..., d] of any length but 0.
+
+    t: a number, [...] or [..., 1]; 0 gives a's direction, 1 b's, and values outside go on along the great circle.
 
     With a and b normalised: d = a·b, angle = t·acos(d), c = normalise(b − d·a), normalise(a·cos + c·sin).
     Where a and b point the same way, or opposite ways, c is 0 and the result ±a (officially NaN).
     """
     a, b = normalize(a), normalize(b)
     d = (a * b).sum(axis=-1, keepdims=True)
-    angle = np.asarray(t, np.float64) * np.arccos(np.clip(d, -1.0, 1.0))
+    angle = _per_vector(t, a) * np.arccos(np.clip(d, -1.0, 1.0))
     across = b - d * a
     length = np.linalg.norm(across, axis=-1, keepdims=True)
     c = np.divide(across, length, out=np.zeros_like(across), where=length > 0)
@@ -49,16 +57,21 @@ def percentile_filter(values: np.ndarray, low: float = 1.0, high: float = 99.0) 
     """The values between two percentiles, both ends included, in their order: [n] -> [m].
 
     The lower bound is the data point at or below the 1st percentile, the upper one the data point at or above the
-    99th (numpy's "lower" and "higher"), as in the official program.
+    99th (numpy's "lower" and "higher"), as in the official program. ValueError for no values and for NaN.
     """
     values = np.asarray(values, np.float64).reshape(-1)
     if not len(values):
         raise ValueError("no values to take percentiles of")
+    if np.isnan(values).any():
+        raise ValueError(f"{int(np.isnan(values).sum())} of {len(values)} values are NaN")
     lo = np.percentile(values, low, method="lower")
     hi = np.percentile(values, high, method="higher")
     return values[(values >= lo) & (values <= hi)]
 
 
 def ppl(distances: np.ndarray, epsilon: float = EPSILON) -> float:
-    """Perceptual path length from distances [n] of single steps: divided by epsilon², filtered, averaged."""
+    """Perceptual path length from distances [n] of single steps: divided by epsilon², filtered, averaged.
+
+    Distances that are divided already: epsilon=1. ValueError for no distances and for NaN.
+    """
     return float(percentile_filter(path_lengths(distances, epsilon)).mean())

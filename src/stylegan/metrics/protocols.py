@@ -36,13 +36,13 @@ MIXABLE = ("fid", "kid", "is", "fdd", "pr", "dc")
 
 METRICS: dict[str, Kind] = {
     "fid": Kind("fid50k", rf"fid{COUNT}(?P<full>_full)?", 0, "inception", ("fid",), ("lower",),
-                "Frechet distance in Inception's features (Heusel et al. 2017)"),
+                "Frechet distance of features, by definition Inception's (Heusel et al. 2017)"),
     "kid": Kind("kid50k", rf"kid{COUNT}(?P<full>_full)?", 0, "inception", ("kid",), ("lower",),
-                "unbiased polynomial MMD in the same features (Binkowski et al. 2018)"),
+                "unbiased polynomial MMD of the same features (Binkowski et al. 2018)"),
     "is": Kind("is50k", rf"is{COUNT}", 0, "inception", ("mean", "std"), ("higher", "none"),
                "Inception score over 10 splits (Salimans et al. 2016)"),
     "fdd": Kind("fdd50k", rf"fdd{COUNT}(?P<full>_full)?", 0, "dinov2", ("fdd",), ("lower",),
-                "Frechet distance in DINOv2 features (Stein et al. 2023)"),
+                "Frechet distance of features, by definition DINOv2's (Stein et al. 2023)"),
     "pr": Kind("pr50k3", r"pr(?P<n>\d+(?:\.\d+)?k)(?P<k>\d+)", 0, "vgg16", ("precision", "recall"),
                ("higher", "higher"), "improved precision and recall (Kynkaanniemi et al. 2019)"),
     "dc": Kind("dc50k5", r"dc(?P<n>\d+(?:\.\d+)?k)(?P<k>\d+)", 0, "vgg16", ("density", "coverage"),
@@ -53,6 +53,8 @@ METRICS: dict[str, Kind] = {
                "linear separability (StyleGAN, section 4.2)"),
     "nn": Kind("nn1k", rf"nn{COUNT}?", 1_000, "inception", ("ratio", "copies"), ("none", "none"),
                "memorisation: nearest training images (ratio near 1 and copies near 0.01 are healthy)"),
+    "recognition": Kind("recognition5k", rf"recognition{COUNT}?", 5_000, "", ("mean",), ("higher",),
+                        "share of a class-conditional model's images that a classifier takes for the class asked for"),
 }  # fmt: skip
 
 
@@ -86,7 +88,12 @@ class Protocol:
     @property
     def compares(self) -> bool:
         """Whether the data set's features are needed."""
-        return self.uses_features and self.kind != "is"
+        return self.uses_features and self.kind not in ("is", "recognition")
+
+    @property
+    def balanced(self) -> bool:
+        """Whether classes are drawn equally often, in turns, instead of as often as in the data."""
+        return self.kind == "recognition"
 
 
 def parse_metric(name: str) -> Protocol:

@@ -46,7 +46,7 @@ class LpipsNetwork(FeatureNetwork):
 
     def prepare(self, images: torch.Tensor) -> torch.Tensor:
         """As officially: images larger than 256 pixels are averaged over squares, smaller ones stay."""
-        x = as_rgb(images.to(self.device).float())
+        x = as_rgb(images.to(self.device, non_blocking=self.device.type == "cuda").float())
         factor = max(x.shape[2:]) // LPIPS_SIDE
         return x if factor < 2 else torch.nn.functional.avg_pool2d(x, factor)
 

@@ -51,7 +51,7 @@ def record(
             "seed": options.seed,
             "psi": options.psi,
             "noise": "random" if config.noise else "none",
-            "batch": options.batch,
+            "batch": evaluation.batch,
             "face_crop": options.face_crop,
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else device.type,
             "processes": processes,
@@ -59,6 +59,7 @@ def record(
         },
         "time": {
             "seconds": {name: round(value, 3) for name, value in seconds.items()},
+            "split": {name.replace(" ", "_"): round(value, 3) for name, value in evaluation.split.items()},
             "share_outside_networks": round(evaluation.share_outside_networks, 4),
             "finished": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         },

@@ -55,11 +55,18 @@ def resize_matrix(inputs: int, outputs: int, name: str) -> np.ndarray:
     raise UserError(f"resize filter {name!r}: must be one of {', '.join(FILTERS)}")
 
 
+@lru_cache(maxsize=64)
+def _matrix_on(inputs: int, outputs: int, name: str, device: torch.device, dtype: torch.dtype) -> torch.Tensor:
+    """The same on a device, where it stays: sending it with every batch would wait for the batch before."""
+    with torch.inference_mode(False):
+        return torch.from_numpy(resize_matrix(inputs, outputs, name)).to(device, dtype)
+
+
 def resize(images: torch.Tensor, size: tuple[int, int], name: str) -> torch.Tensor:
     """float [N, C, H, W] -> [N, C, h, w] for size (h, w); images of that size are left as they are."""
     height, width = images.shape[2:]
     if (height, width) == size or name == "none":
         return images
-    rows = torch.from_numpy(resize_matrix(height, size[0], name)).to(images)
-    columns = torch.from_numpy(resize_matrix(width, size[1], name)).to(images)
+    rows = _matrix_on(height, size[0], name, images.device, images.dtype)
+    columns = _matrix_on(width, size[1], name, images.device, images.dtype)
     return rows @ images @ columns.T  # N C h w

@@ -23,6 +23,7 @@ from stylegan.metrics.manifold import (
 from stylegan.metrics.passes import BLOCKS, HALVES, FakeFeatures, RealFeatures, half_rows
 from stylegan.metrics.path_length import path_lengths, percentile_filter
 from stylegan.metrics.protocols import METRICS, Protocol
+from stylegan.metrics.recognising import confusion_table, recalls_of, recognition
 
 NEIGHBOUR_BASELINE = 5000  # training images whose distance to their nearest other one is taken (nn)
 
@@ -61,7 +62,7 @@ def entry(protocol: Protocol, values: Values, halves: Halves, **facts: Any) -> d
 def score(
     protocol: Protocol, real: RealFeatures | None, fake: FakeFeatures, batch: int, device: torch.device
 ) -> dict[str, Any]:
-    """The entry of a metric that compares features (everything but ppl, ls and nn)."""
+    """The entry of a metric that compares features (everything but ppl, ls, nn and recognition)."""
     reals = {} if real is None else {"reals": real.count}
     if protocol.kind in ("fid", "fdd"):
         assert real is not None
@@ -108,7 +109,7 @@ def _frechet_from_root(real: RealFeatures, root: torch.Tensor, fake: FeatureStat
 
 
 def _joined(blocks: Sequence[FeatureStatistics], which: tuple[int, ...]) -> FeatureStatistics:
-    total = FeatureStatistics(len(blocks[0].mean))
+    total = FeatureStatistics(len(blocks[0].mean), blocks[0].device)
     for i in which:
         total.merge(blocks[i])
     return total
@@ -167,6 +168,23 @@ def score_neighbours(
     among = two[0][:, -1]
     found = entry(protocol, memorisation(distances[:, 0], among), [], reals=real.count)
     return found, distances[:, 0], rows[:, 0]
+
+
+def score_recognition(
+    protocol: Protocol, probabilities: np.ndarray, names: Sequence[str], batch: int
+) -> dict[str, Any]:
+    """The entry of a recognition, from p(class) [n, classes] of images whose classes take turns."""
+    count = len(names)
+    asked = np.arange(protocol.samples) % count
+    answers = np.stack([asked, probabilities[: protocol.samples].argmax(1)], 1)  # n 2
+
+    def formula(rows: np.ndarray) -> Values:
+        return (recognition(confusion_table(rows[:, 0], rows[:, 1], count)),)
+
+    table = confusion_table(answers[:, 0], answers[:, 1], count)
+    recalls = dict(zip(names, recalls_of(table), strict=True))
+    facts: dict[str, Any] = {"classes": recalls, "confusion": table.tolist()}
+    return entry(protocol, formula(answers), _halves(answers, batch, formula, least=count), **facts)
 
 
 def score_path(protocol: Protocol, distances: np.ndarray, epsilon: float, batch: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ import torch.nn.functional as F
 
 from stylegan.data import Dataset
 from stylegan.errors import UserError
-from stylegan.networks import Generator
+from stylegan.networks import Generator, Replay
 
 STREAMS = {"z": 0, "noise": 1, "label": 2, "z2": 3, "t": 4, "mirror": 5, "subset": 6, "cuts": 7}
 STREAMS |= {f"mix{i}": 6 + i for i in range(2, 10)}  # the second and further latents of an image (Table 2)
@@ -32,6 +33,26 @@ def chunks(count: int, batch: int, rank: int = 0, world: int = 1) -> Iterator[ra
     """This process's index ranges of 0..count−1."""
     for start in range(rank * batch, count, world * batch):
         yield range(start, min(start + batch, count))
+
+
+def for_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """x on the host, in memory from which `to_device` copies to that device without waiting."""
+    return x.pin_memory() if device.type == "cuda" and x.device.type == "cpu" else x
+
+
+def to_device(x: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """x on the device; to a GPU the copy goes into its queue, and the host goes on."""
+    return x.to(device, non_blocking=device.type == "cuda")
+
+
+def default_batch(generator: Generator) -> int:
+    """Images per pass: 32 on a CPU; on a GPU as many as keep it busy at this size and fit into what is free."""
+    device = generator.w_avg.device
+    if device.type != "cuda":
+        return 32
+    height, width = generator.config.resolution
+    pixels = 1 << (23 if torch.cuda.mem_get_info(device)[0] >= 24 << 30 else 21)
+    return int(2 ** np.floor(np.log2(min(256, max(8, pixels // (height * width))))))
 
 
 @dataclass(frozen=True)
@@ -49,7 +70,7 @@ class Fakes:
     psi None = no truncation, as the paper's metrics are defined; otherwise all layers are truncated. lod None =
     the generator's. Images below its full size are enlarged (nearest), as officially. classes: what labels are
     drawn from, so that classes are as frequent as in the data; None = all equally. mixing: how many latents each
-    image is mixed from (Table 2).
+    image is mixed from (Table 2). balanced: sample i has class i modulo their number, whatever `classes` says.
     """
 
     generator: Generator
@@ -58,10 +79,20 @@ class Fakes:
     lod: float | None = None
     classes: np.ndarray | None = None  # int64 [n]
     mixing: int = 1
+    balanced: bool = False
 
     @property
     def device(self) -> torch.device:
         return self.generator.w_avg.device
+
+    @cached_property
+    def replay(self) -> Replay:
+        """The generator as a CUDA graph, where there is a GPU."""
+        return Replay(self.generator)
+
+    def _send(self, x: torch.Tensor) -> torch.Tensor:
+        """x on the generator's device, without waiting for what it is doing."""
+        return to_device(for_device(x, self.device), self.device)
 
     def latents(self, indices: Sequence[int], which: str = "z") -> torch.Tensor:
         """z [N, Z] float32 on the host."""
@@ -74,12 +105,13 @@ class Fakes:
         count = self.generator.config.labels
         if not count:
             return None
-        drawn = [stream(self.seed, i, "label").random() for i in indices]
-        if self.classes is None:
-            numbers = [int(u * count) for u in drawn]
+        if self.balanced:
+            numbers = [i % count for i in indices]
         else:
-            numbers = [int(self.classes[int(u * len(self.classes))]) for u in drawn]
-        return F.one_hot(torch.tensor(numbers), count).float().to(self.device)
+            drawn = [stream(self.seed, i, "label").random() for i in indices]
+            every = np.arange(count) if self.classes is None else self.classes
+            numbers = [int(every[int(u * len(every))]) for u in drawn]
+        return self._send(F.one_hot(torch.tensor(numbers), count).float())
 
     def noise(self, indices: Sequence[int]) -> list[torch.Tensor] | str:
         """Noise inputs, one [N, 1, h, w] per acting layer, drawn on the generator's device.
@@ -133,10 +165,10 @@ class Fakes:
     def map(self, z: torch.Tensor, labels: torch.Tensor | None, mixed: Mixed | None = None) -> torch.Tensor:
         """z [N, Z] -> ws [N, L, D], mixed with further latents if given, truncated if psi says so."""
         G = self.generator
-        ws = G.mapping(z.to(self.device), labels)
+        ws = G.mapping(self._send(z), labels)
         if mixed is not None:
-            every = torch.stack([ws, *(G.mapping(other.to(self.device), labels) for other in mixed.others)])  # K N L D
-            owner = mixed.owner.to(self.device)[None, :, :, None]
+            every = torch.stack([ws, *(G.mapping(self._send(other), labels) for other in mixed.others)])  # K N L D
+            owner = self._send(mixed.owner)[None, :, :, None]
             ws = every.gather(0, owner.expand(1, *ws.shape))[0]
         return G.truncate(ws, self.psi, G.config.num_layers)
 
@@ -144,7 +176,7 @@ class Fakes:
     def draw(self, ws: torch.Tensor, noise: Any) -> torch.Tensor:
         """ws [N, L, D] -> images [N, C, H, W] float32 in about [-1, 1], at full size."""
         G = self.generator
-        pictures = G.synthesis(ws, self.lod_used, noise)
+        pictures = self.replay.synthesis(ws, self.lod_used, noise)
         height = G.config.resolution[0]
         factor = height // pictures.shape[2]
         return pictures if factor == 1 else F.interpolate(pictures, scale_factor=factor, mode="nearest")

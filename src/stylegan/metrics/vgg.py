@@ -6,6 +6,8 @@ recall; LPIPS is the perceptual distance of PPL.
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -29,10 +31,16 @@ def convolutions() -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+@lru_cache(maxsize=16)
+def per_channel(values: tuple[float, ...], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """[1, C, 1, 1] on the device, where it stays."""
+    with torch.inference_mode(False):
+        return torch.tensor(values, dtype=dtype, device=device).reshape(1, -1, 1, 1)
+
+
 def standardise(x: torch.Tensor) -> torch.Tensor:
     """[N, 3, H, W] in [0, 255] -> mean 0 and spread 1 over ImageNet."""
-    mean, std = (torch.tensor(v, dtype=x.dtype, device=x.device).reshape(1, 3, 1, 1) for v in (MEAN, STD))
-    return (x / 255.0 - mean) / std
+    return (x / 255.0 - per_channel(MEAN, x.dtype, x.device)) / per_channel(STD, x.dtype, x.device)
 
 
 class Vgg16(nn.Module):
@@ -67,8 +75,8 @@ class Lpips(nn.Module):
     def activations(self, x: torch.Tensor) -> list[torch.Tensor]:
         """Of the five layers, at unit length along channels."""
         # the shift and scale of its training, for images in [-1, 1]; those of ImageNet, rounded
-        shift = torch.tensor([-0.030, -0.088, -0.188], device=x.device, dtype=x.dtype).reshape(1, 3, 1, 1)
-        scale = torch.tensor([0.458, 0.448, 0.450], device=x.device, dtype=x.dtype).reshape(1, 3, 1, 1)
+        shift = per_channel((-0.030, -0.088, -0.188), x.dtype, x.device)
+        scale = per_channel((0.458, 0.448, 0.450), x.dtype, x.device)
         x = (x / 127.5 - 1.0 - shift) / scale
         taken = []
         for i in range(len(self.features)):

@@ -21,8 +21,9 @@ class WeightFile:
     """One public file.
 
     pin: the first digits of its sha256, or all 64. The 8 digits below are those PyTorch's convention puts into
-    the file's name. None: the publisher states none; such a file is never downloaded by the program, only taken
-    from where the user put it. In every case the whole hash of the file used is part of the result.
+    the file's name; those of LPIPS are of the file in the package lpips 0.1.4 (PyPI). None: the publisher states
+    none; such a file is never downloaded by the program, only taken from where the user put it. In every case the
+    whole hash of the file used is part of the result.
     """
 
     key: str  # as in --weights KEY=FILE
@@ -48,7 +49,7 @@ FILES = {
         WeightFile(
             "lpips", "vgg.pth",
             "https://github.com/richzhang/PerceptualSimilarity/raw/master/lpips/weights/v0.1/vgg.pth",
-            None, "7 kB", "BSD-2-Clause",
+            "a78928a0af1e5f0fcb1f3b9e8f8c3a2a5a3de244d830ad5c1feddc79b8432868", "7 kB", "BSD-2-Clause",
         ),
         WeightFile(
             "dinov2", "dinov2_vitl14_pretrain.pth",
@@ -93,7 +94,7 @@ def remedy(file: WeightFile, reason: str) -> str:
     return (
         f"the weights of {file.key} ({file.filename}, {file.size}, {file.licence}): {reason}. Get {file.url} on a "
         f"machine with network and put it at {weights_folder() / file.filename}, or give it with --weights "
-        f"{file.key}=FILE; --features pixels needs no file"
+        f"{file.key}=FILE; --features pixels needs no file, and `stylegan classifier` trains a network on your data"
     )
 
 

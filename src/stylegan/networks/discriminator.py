@@ -9,8 +9,9 @@ from stylegan import lod as lods
 from stylegan.config import Config, DiscriminatorConfig
 from stylegan.networks.labels import as_one_hot
 from stylegan.networks.layers import EqualizedConv2d, EqualizedLinear, EqualizedWeight
-from stylegan.ops.packed import conv_downscale_packed, pack, packs
-from stylegan.ops.resample import blur2d, conv_downscale2d, downscale2d
+from stylegan.ops.fade import blend
+from stylegan.ops.packed import conv_downscale_packed, pack, pack_image, packs
+from stylegan.ops.resample import conv_downscale2d, downscale2d
 from stylegan.ops.style import activate, at_least_float32, bias_activate, minibatch_stddev
 from stylegan.ops.switch import laid_out
 
@@ -29,13 +30,10 @@ class DownBlock(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, Cin, H, W], or packed [N, 4·Cin, H/2, W/2], -> [N, Cout, H/2, W/2]."""
-        x, weight = self.conv(x, self.config.nonlinearity), self.down.scaled(x.dtype)
-        if x.shape[1] == 4 * weight.shape[1]:
-            x = conv_downscale_packed(x, weight, self.config.blur)
-        else:
-            if self.config.blur:
-                x = blur2d(x, self.config.blur)
-            x = conv_downscale2d(x, weight)
+        packed = x.shape[1] == 4 * self.conv.weight.shape[1]
+        x = self.conv(x, self.config.nonlinearity, blur=None if packed else self.config.blur)
+        weight = self.down.scaled(x.dtype)
+        x = conv_downscale_packed(x, weight, self.config.blur) if packed else conv_downscale2d(x, weight)
         return bias_activate(x, self.down_bias, self.config.nonlinearity)
 
 
@@ -105,7 +103,7 @@ class Discriminator(nn.Module):
                 x = pack(x)
             x = self.blocks[k - 1](x)
             if k == level and fade:
-                x = torch.lerp(x, self._from_rgb(downscale2d(images), level - 1), fade)
+                x = blend(x, self._from_rgb(downscale2d(images), level - 1), lod)
         scores = self.head(x)
         return scores if one_hot is None else (scores * one_hot).sum(dim=1, keepdim=True)  # N 1
 
@@ -113,5 +111,5 @@ class Discriminator(nn.Module):
         return level > 0 and packs(like, self.config.size(level), self.config.blur)
 
     def _from_rgb(self, images: torch.Tensor, level: int, packed: bool = False) -> torch.Tensor:
-        x = laid_out((pack(images) if packed else images).to(self.compute_dtype))
+        x = pack_image(images, self.compute_dtype) if packed else laid_out(images.to(self.compute_dtype))
         return self.from_rgb[level](x, self.config.nonlinearity if self.config.from_rgb_activation else None)

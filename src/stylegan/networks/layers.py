@@ -16,7 +16,9 @@ from torch import nn
 
 from stylegan.ops.conv import conv2d
 from stylegan.ops.packed import from_pixels, packed_conv2d, pixels
+from stylegan.ops.resample import bias_activate_blur2d
 from stylegan.ops.style import bias_activate
+from stylegan.ops.weights import scaled
 
 SQRT2 = math.sqrt(2.0)
 
@@ -40,8 +42,7 @@ class EqualizedWeight(nn.Module):
 
     def scaled(self, dtype: torch.dtype) -> torch.Tensor:
         """The weight that acts, in the given type."""
-        weight = self.weight if self.scale == 1.0 else self.weight * self.scale
-        return weight.to(dtype)
+        return scaled(self.weight, self.scale, dtype)
 
 
 class EqualizedLinear(EqualizedWeight):
@@ -62,7 +63,7 @@ class EqualizedLinear(EqualizedWeight):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = x.flatten(1)
-        bias = None if self.bias is None else (self.bias * self.lrmul).to(x.dtype)
+        bias = None if self.bias is None else scaled(self.bias, self.lrmul, x.dtype)
         return nn.functional.linear(x, self.scaled(x.dtype), bias)  # N out
 
 
@@ -84,10 +85,15 @@ class EqualizedConv2d(EqualizedWeight):
         super().__init__((outputs, inputs, kernel, kernel), gain, 1.0, equalized)
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
-    def forward(self, x: torch.Tensor, nonlinearity: str | None = None) -> torch.Tensor:
+    def forward(
+        self, x: torch.Tensor, nonlinearity: str | None = None, blur: tuple[float, ...] | None = None
+    ) -> torch.Tensor:
+        """`nonlinearity` and `blur` (not of packed tensors) are what follows the bias, if anything."""
         packed = x.shape[1] == 4 * self.weight.shape[1]
         weight = self.scaled(x.dtype)
         x = pixels(packed_conv2d(x, weight)) if packed else conv2d(x, weight, padding=weight.shape[2] // 2)
+        if blur is not None and self.bias is not None and nonlinearity is not None:
+            return bias_activate_blur2d(x, self.bias, nonlinearity, blur)
         if self.bias is not None and nonlinearity is not None:
             x = bias_activate(x, self.bias, nonlinearity)
         elif self.bias is not None:

@@ -12,7 +12,17 @@ from stylegan import lod as lods
 from stylegan.config import GeneratorConfig
 from stylegan.networks.layers import SQRT2, EqualizedConv2d, EqualizedLinear, EqualizedWeight
 from stylegan.ops.conv import conv2d
-from stylegan.ops.packed import from_pixels, pack, packed_conv2d, packs, pixels, unpack, upscale_conv_packed
+from stylegan.ops.fade import blend
+from stylegan.ops.packed import (
+    from_pixels,
+    pack,
+    packed_conv2d,
+    packs,
+    pixels,
+    unpack,
+    unpack_image,
+    upscale_conv_packed,
+)
 from stylegan.ops.resample import blur2d, upscale2d, upscale_conv2d
 from stylegan.ops.style import at_least_float32, style_epilogue
 from stylegan.ops.switch import laid_out
@@ -164,11 +174,11 @@ class SynthesisNetwork(nn.Module):
             packed = self._packs(k, x)
             for i in (2 * k, 2 * k + 1):
                 x = self.layers[i](x, ws[:, i], noises[i], packed)
-        image = at_least_float32(self.to_rgb[level](x))
-        if packed:
-            image = unpack(image)
+        image = self.to_rgb[level](x)
+        wide = torch.promote_types(image.dtype, torch.float32)
+        image = unpack_image(image, wide) if packed else image.to(wide)
         if fade:
-            image = torch.lerp(image, upscale2d(at_least_float32(self.to_rgb[level - 1](lower))), fade)
+            image = blend(image, upscale2d(at_least_float32(self.to_rgb[level - 1](lower))), lod)
         return image  # N C h w
 
     def _packs(self, level: int, like: torch.Tensor) -> bool:

@@ -14,6 +14,8 @@ Shapes: x [N, Cin, H, W], w [Cout, Cin, k, k], y [N, Cout, H', W'].
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -22,6 +24,27 @@ import torch.nn.functional as F
 from stylegan.ops.switch import exporting
 
 Geometry = tuple[int, int]  # stride, padding (the same in both directions)
+_weights_wanted = True
+
+
+@contextmanager
+def without_weight_gradients() -> Iterator[None]:
+    """No gradients of convolution weights in the backward passes inside.
+
+    `torch.autograd.grad(scores, images)` does not tell a Function that nobody asked for the weights' part, which is a
+    third of that pass. Process-wide, as backward passes of a GPU run in a thread of their own.
+    """
+    global _weights_wanted
+    before, _weights_wanted = _weights_wanted, False
+    try:
+        yield
+    finally:
+        _weights_wanted = before
+
+
+def weights_wanted(ctx: Any, index: int) -> bool:
+    """Whether a backward pass must return the gradient of its weight, input `index` of the Function."""
+    return bool(_weights_wanted and ctx.needs_input_grad[index])
 
 
 def conv2d(
@@ -82,7 +105,7 @@ class _Forward(torch.autograd.Function):
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, w = ctx.saved_tensors
         dx = _InputGrad.apply(dy, w, ctx.geometry, tuple(x.shape)) if ctx.needs_input_grad[0] else None
-        dw = _WeightGrad.apply(x, dy, ctx.geometry, tuple(w.shape)) if ctx.needs_input_grad[1] else None
+        dw = _WeightGrad.apply(x, dy, ctx.geometry, tuple(w.shape)) if weights_wanted(ctx, 1) else None
         return dx, dw, None
 
 
@@ -100,7 +123,7 @@ class _InputGrad(torch.autograd.Function):
     def backward(ctx: Any, ddx: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         dy, w = ctx.saved_tensors
         ddy = _Forward.apply(ddx, w, ctx.geometry) if ctx.needs_input_grad[0] else None
-        dw = _WeightGrad.apply(ddx, dy, ctx.geometry, tuple(w.shape)) if ctx.needs_input_grad[1] else None
+        dw = _WeightGrad.apply(ddx, dy, ctx.geometry, tuple(w.shape)) if weights_wanted(ctx, 1) else None
         return ddy, dw, None, None
 
 

@@ -1,10 +1,10 @@
-"""Fast forms on a GPU: layer epilogue, bias and activation, and blur, each a few passes of Triton kernels.
+"""Fast forms on a GPU: layer epilogue, bias and activation, each a few passes of Triton kernels.
 
 The functions compute what those of the same name in ops.style and ops.resample do, and are called by them where
 ops.switch.kernels says so. Forward and backward of the epilogue read x twice or four times and write once, whatever
 the number of steps in between; nothing but x itself is kept for the backward.
 
-Orders of differentiation: bias and activation, and the blur, to any order (R1 needs two). The epilogue's gradient
+Orders of differentiation: bias and activation to any order (R1 needs two). The epilogue's gradient
 comes from kernels; where a gradient of that gradient is asked for, it is composed of PyTorch's operators instead.
 
 Shapes: x [N, C, H, W] contiguous or channels-last (anything else is copied); noise [N or 1, 1, H, W].
@@ -22,11 +22,10 @@ WHOLE = 8192  # a channel's pixels, times at least a few channels, that one prog
 PROGRAMS = 1056  # programs aimed at: eight for each of an H100's or H200's 132 multiprocessors
 MOST_CHUNKS = 64  # per sample and channel tile: every program reads the sums of all of them
 WARPS = 8
-ROWS = 16  # that a program of the blur slides down
 SLOPES = {"lrelu": 0.2, "relu": 0.0}
 
 
-def _launch(name: str, grid: tuple[int, int, int], x: torch.Tensor, *rest: Any, **constants: Any) -> None:
+def launch(name: str, grid: tuple[int, int, int], x: torch.Tensor, *rest: Any, **constants: Any) -> None:
     """Runs a kernel of ops.triton_kernels on the device of x, its first argument."""
     from stylegan.ops import triton_kernels
 
@@ -34,7 +33,7 @@ def _launch(name: str, grid: tuple[int, int, int], x: torch.Tensor, *rest: Any, 
         getattr(triton_kernels, name)[grid](x, *rest, **constants)
 
 
-def _power_of_two(n: int) -> int:
+def power_of_two(n: int) -> int:
     return 1 << (n - 1).bit_length()
 
 
@@ -74,14 +73,14 @@ class Plan:
         p = h * w
         last = not x.is_contiguous() or c > 1 == p  # channels lie together
         if whole:
-            bp = _power_of_two(p)
-            bc = min(_power_of_two(c), max(WHOLE // bp, 1), 64)
+            bp = power_of_two(p)
+            bc = min(power_of_two(c), max(WHOLE // bp, 1), 64)
         elif last:
-            bc = min(_power_of_two(c), 64)
-            bp = min(_power_of_two(p), TILE // bc)
+            bc = min(power_of_two(c), 64)
+            bp = min(power_of_two(p), TILE // bc)
         else:
-            bp = min(_power_of_two(p), TILE)
-            bc = min(_power_of_two(c), TILE // bp)
+            bp = min(power_of_two(p), TILE)
+            bc = min(power_of_two(c), TILE // bp)
         count = -(-p // bp)
         chunks = min(max(-(-PROGRAMS // (n * -(-c // bc))), 1), MOST_CHUNKS, count)
         tiles = -(-count // chunks)
@@ -103,8 +102,8 @@ class Plan:
 
 
 def _fits_whole(x: torch.Tensor) -> bool:
-    pixels = _power_of_two(x.shape[2] * x.shape[3])
-    return pixels * min(_power_of_two(x.shape[1]), 8) <= WHOLE
+    pixels = power_of_two(x.shape[2] * x.shape[3])
+    return pixels * min(power_of_two(x.shape[1]), 8) <= WHOLE
 
 
 def _tile(plan: Plan) -> dict[str, int]:
@@ -135,20 +134,20 @@ class _Epilogue(torch.autograd.Function):
         given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **_tile(plan)}
         weight = bias if strength is None else strength
         if whole:
-            _launch(
+            launch(
                 "apply_whole", plan.grid, x, z, weight, bias, styles, y, mean, rstd, *plan.shape, step, eps,
                 HAS_STYLE=style is not None, **given,
             )  # fmt: skip
         else:
             means, squares = (plan.sums(x), plan.sums(x)) if instance else (mean, mean)
             if instance:
-                _launch(
+                launch(
                     "statistics", plan.grid, x, z, weight, bias, means, squares, *plan.shape, step, plan.tiles, **given
                 )
-            _launch(
+            launch(
                 "apply", plan.grid, x, z, weight, bias, styles, means, squares, y, mean, rstd,
                 *plan.shape, step, plan.tiles, eps,
-                HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=_power_of_two(plan.chunks), **given,
+                HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=power_of_two(plan.chunks), **given,
             )  # fmt: skip
         ctx.save_for_backward(x, noise, strength, bias, style, mean, rstd)
         ctx.options = options
@@ -169,22 +168,22 @@ class _Epilogue(torch.autograd.Function):
         biases, strengths = plan.sums(x), plan.sums(x)
         given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **_tile(plan)}
         if whole:
-            _launch(
+            launch(
                 "gradient_whole", plan.grid, x, z, weight, bias, styles, dy, mean, rstd, dx, dstyle, biases, strengths,
                 *plan.shape, step,
                 HAS_STYLE=style is not None, **given,
             )  # fmt: skip
         else:
             shifts, scales = plan.sums(x), plan.sums(x)
-            _launch(
+            launch(
                 "gradient_sums", plan.grid, x, z, weight, bias, dy, mean, rstd, shifts, scales,
                 *plan.shape, step, plan.tiles,
                 INSTANCE=instance, **given,
             )  # fmt: skip
-            _launch(
+            launch(
                 "gradient", plan.grid, x, z, weight, bias, styles, dy, mean, rstd, shifts, scales,
                 dx, dstyle, biases, strengths, *plan.shape, step, plan.tiles,
-                HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=_power_of_two(plan.chunks), **given,
+                HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=power_of_two(plan.chunks), **given,
             )  # fmt: skip
         return (
             dx,
@@ -242,7 +241,7 @@ class _BiasActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor, slope: float) -> torch.Tensor:
         plan, y = Plan.of(x), torch.empty_like(x)
-        _launch("bias_activation", plan.grid, x, bias, y, *plan.shape, plan.tiles, SLOPE=slope, **_tile(plan))
+        launch("bias_activation", plan.grid, x, bias, y, *plan.shape, plan.tiles, SLOPE=slope, **_tile(plan))
         ctx.save_for_backward(y)
         ctx.slope, ctx.bias_type = slope, bias.dtype
         return y
@@ -264,7 +263,7 @@ class _ActivationGradient(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         plan, g, dx = Plan.of(y), like(g, y), torch.empty_like(y)
         sums = plan.sums(y)
-        _launch(
+        launch(
             "activation_gradient", plan.grid,
             g, sums if more is None else more, y, dx, sums, *plan.shape, plan.tiles,
             SLOPE=slope, HAS_MORE=more is not None, **_tile(plan),
@@ -287,35 +286,3 @@ class _ActivationGradient(torch.autograd.Function):
 def bias_activation(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str) -> torch.Tensor:
     """leaky(x + bias) with bias [C], to any order of differentiation; [N, C, H, W]."""
     return _BiasActivation.apply(dense(x), bias, SLOPES[nonlinearity])
-
-
-# --- blur -----------------------------------------------------------------------------------------------------
-
-
-class _Blur(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, outer: float, inner: float) -> torch.Tensor:
-        ctx.taps = (outer, inner)
-        x = dense(x)
-        n, c, h, w = x.shape
-        y = torch.empty_like(x)
-        last = not x.is_contiguous() or c > 1 == h * w
-        bc = min(_power_of_two(c), 64) if last else 1
-        bw = min(_power_of_two(w), max(TILE // 2 // bc, 1))
-        bands, columns = -(-h // ROWS), -(-w // bw)
-        strides = (c * h * w, w * c, c, 1) if last else (c * h * w, w, 1, h * w)
-        _launch(
-            "blur", (bands * columns, n, -(-c // bc)),
-            x, y, h, w, c, *strides, bands, outer, inner, ROWS=ROWS, BW=bw, BC=bc, num_warps=4
-        )
-        return y
-
-    @staticmethod
-    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return _Blur.apply(dy, *ctx.taps), None, None  # symmetric taps: its own adjoint
-
-
-def blur(x: torch.Tensor, taps: tuple[float, ...], normalize: bool) -> torch.Tensor:
-    """ops.resample.blur2d for three symmetric taps."""
-    total = sum(taps) if normalize else 1.0
-    return _Blur.apply(x, taps[0] / total, taps[1] / total)

@@ -25,7 +25,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from stylegan.ops.conv import conv2d
+from stylegan.ops.conv import conv2d, weights_wanted
 from stylegan.ops.switch import exporting, fast
 
 Taps = tuple[float, ...] | None
@@ -64,6 +64,45 @@ def unpack(p: torch.Tensor) -> torch.Tensor:
         return p.reshape(n, 2, 2, c, h, w).permute(0, 3, 4, 1, 5, 2).reshape(n, c, 2 * h, 2 * w)
     rows = p.permute(0, 2, 3, 1).reshape(n, h, w, 2, 2, c).permute(0, 1, 3, 2, 4, 5)  # N h 2 w 2 C
     return rows.reshape(n, 2 * h, 2 * w, c).permute(0, 3, 1, 2)
+
+
+def pack_image(x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`pack` into another type and channels-last, as one copy: [N, C, H, W] -> [N, 4C, H/2, W/2]."""
+    return _PackImage.apply(x, dtype)
+
+
+def unpack_image(p: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """`unpack` into another type and contiguous, as one copy: [N, 4C, h, w] -> [N, C, 2h, 2w]."""
+    return _UnpackImage.apply(p, dtype)
+
+
+class _PackImage(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        ctx.dtype = x.dtype
+        n, c, h, w = x.shape
+        packed = torch.empty(n, h // 2, w // 2, 2, 2, c, dtype=dtype, device=x.device)
+        packed.copy_(x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2)).permute(0, 2, 4, 3, 5, 1))
+        return packed.flatten(3).permute(0, 3, 1, 2)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _UnpackImage.apply(dy, ctx.dtype), None
+
+
+class _UnpackImage(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, p: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+        ctx.dtype = p.dtype
+        n, c, h, w = p.shape
+        image = torch.empty(n, c // 4, 2 * h, 2 * w, dtype=dtype, device=p.device)
+        rows = image.unflatten(3, (w, 2)).unflatten(2, (h, 2))  # N C h 2 w 2
+        rows.copy_(p.unflatten(1, (2, 2, -1)).permute(0, 3, 4, 1, 5, 2))
+        return image
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _PackImage.apply(dy, ctx.dtype), None
 
 
 def pixels(p: torch.Tensor) -> torch.Tensor:
@@ -215,7 +254,7 @@ class _Down(torch.autograd.Function):
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         p, k = ctx.saved_tensors
         dp = _Up.apply(dy, k, ctx.ring) if ctx.needs_input_grad[0] else None
-        dk = _Weight.apply(p, dy, tuple(k.shape), ctx.ring) if ctx.needs_input_grad[1] else None
+        dk = _Weight.apply(p, dy, tuple(k.shape), ctx.ring) if weights_wanted(ctx, 1) else None
         return dp, dk, None
 
 
@@ -230,7 +269,7 @@ class _Up(torch.autograd.Function):
     def backward(ctx: Any, dp: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         y, k = ctx.saved_tensors
         dy = _Down.apply(dp, k, ctx.ring) if ctx.needs_input_grad[0] else None
-        dk = _Weight.apply(dp, y, tuple(k.shape), ctx.ring) if ctx.needs_input_grad[1] else None
+        dk = _Weight.apply(dp, y, tuple(k.shape), ctx.ring) if weights_wanted(ctx, 1) else None
         return dy, dk, None
 
 

@@ -15,8 +15,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from stylegan.ops import fused
+from stylegan.ops import fused_blur
 from stylegan.ops.conv import conv2d, conv_transpose2d
+from stylegan.ops.style import bias_activate
 from stylegan.ops.switch import exporting, fast, kernels
 
 
@@ -49,8 +50,17 @@ def blur2d(
     if exporting():  # without the cache of kernels, where a tensor of the trace would live on
         return _filter(x, taps, _kernel.__wrapped__(taps, normalize, x.shape[1], x.dtype, x.device))
     if len(taps) == 3 and taps[0] == taps[2] and kernels(x):
-        return fused.blur(x, taps, normalize)
+        return fused_blur.blur(x, taps, normalize)
     return _Blur.apply(x, taps, normalize)
+
+
+def bias_activate_blur2d(
+    x: torch.Tensor, bias: torch.Tensor, nonlinearity: str, taps: tuple[float, ...]
+) -> torch.Tensor:
+    """blur2d of the activation of x + bias, bias [C]; [N, C, H, W]. Fast: one pass, and one for each derivative."""
+    if len(taps) == 3 and taps[0] == taps[2] and kernels(x):
+        return fused_blur.activation_blur(x, bias, nonlinearity, taps)
+    return blur2d(bias_activate(x, bias, nonlinearity), taps)
 
 
 @lru_cache(maxsize=64)

@@ -312,36 +312,72 @@ def activation_gradient(
 
 
 @triton.jit
-def _row(x, r, H, W, q, c, C, sh, sw, sc, outer, inner):
+def _entering(x, u, bias, more, at, inside, SLOPE: tl.constexpr, ENTERS: tl.constexpr):
+    """What enters the filter at some places, float32, 0 outside; see `blur`."""
+    v = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
+    if ENTERS == "activated":
+        v = tl.where(inside, _leaky(v + bias[None, :], SLOPE), 0.0)
+    if ENTERS == "masked":
+        v = tl.where(inside, v + more[None, :], 0.0)
+        positive = tl.load(u + at, mask=inside, other=0.0).to(tl.float32) + bias[None, :] > 0
+        v = tl.where(positive, v, v * SLOPE)
+    return v
+
+
+@triton.jit
+def _row(
+    x, u, bias, more, r, H, W, q, channels, c, sh, sw, sc, outer, inner, SLOPE: tl.constexpr, ENTERS: tl.constexpr
+):  # fmt: skip
     """One row r of the image through the horizontal taps (outer, inner, outer); [BW, BC] float32, 0 outside."""
-    rows, channels = q * 0 + r, (c < C)[None, :]
+    rows = q * 0 + r
     here = (rows >= 0) & (rows < H)
-    at = x + r * sh + q[:, None] * sw + c[None, :] * sc
-    left = tl.load(at - sw, mask=(here & (q >= 1) & (q - 1 < W))[:, None] & channels, other=0.0).to(tl.float32)
-    middle = tl.load(at, mask=(here & (q < W))[:, None] & channels, other=0.0).to(tl.float32)
-    right = tl.load(at + sw, mask=(here & (q + 1 < W))[:, None] & channels, other=0.0).to(tl.float32)
+    at = r * sh + q[:, None] * sw + c[None, :] * sc
+    inside = (here & (q >= 1) & (q - 1 < W))[:, None] & channels
+    left = _entering(x, u, bias, more, at - sw, inside, SLOPE, ENTERS)
+    middle = _entering(x, u, bias, more, at, (here & (q < W))[:, None] & channels, SLOPE, ENTERS)
+    right = _entering(x, u, bias, more, at + sw, (here & (q + 1 < W))[:, None] & channels, SLOPE, ENTERS)
     return inner * middle + outer * (left + right)
 
 
 @triton.jit
 def blur(
-    x, y, H, W, C, sn, sh, sw, sc, bands, outer, inner, ROWS: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr
+    x, u, bias, more, y, sums, H, W, C, sn, sh, sw, sc, bands, outer, inner,
+    SLOPE: tl.constexpr, ENTERS: tl.constexpr, MASKS: tl.constexpr, HAS_MORE: tl.constexpr,
+    ROWS: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """Symmetric separable filter of three taps, zero padding: a program slides down ROWS rows of BW columns."""
+    """Symmetric separable filter of three taps, zero padding: a program slides down ROWS rows of BW columns.
+
+    ENTERS: "plain", x itself; "activated", leaky(x + bias); "masked", (x + more)·leaky'(u + bias), `more` [C] if any.
+    MASKS: what leaves the filter is multiplied by leaky'(u + bias), and summed over each program: [N, programs, C].
+    """
     n = tl.program_id(1)
     band = tl.program_id(0) % bands
     q = (tl.program_id(0) // bands) * BW + tl.arange(0, BW)
     c = tl.program_id(2) * BC + tl.arange(0, BC)
-    xn, yn = x + n.to(tl.int64) * sn, y + n.to(tl.int64) * sn
+    channels = (c < C)[None, :]
+    b, add = tl.zeros([BC], tl.float32), tl.zeros([BC], tl.float32)
+    if ENTERS != "plain" or MASKS:
+        b = tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)
+    if HAS_MORE:
+        add = tl.load(more + c, mask=c < C, other=0.0).to(tl.float32)
+    base = n.to(tl.int64) * sn
+    xn, un, yn = x + base, u + base, y + base
     first = band * ROWS
-    above = _row(xn, first - 1, H, W, q, c, C, sh, sw, sc, outer, inner)
-    here = _row(xn, first, H, W, q, c, C, sh, sw, sc, outer, inner)
-    inside = (q < W)[:, None] & (c < C)[None, :]
+    above = _row(xn, un, b, add, first - 1, H, W, q, channels, c, sh, sw, sc, outer, inner, SLOPE, ENTERS)
+    here = _row(xn, un, b, add, first, H, W, q, channels, c, sh, sw, sc, outer, inner, SLOPE, ENTERS)
+    total = tl.zeros([BW, BC], tl.float32)
     for i in range(ROWS):
         r = first + i
-        below = _row(xn, r + 1, H, W, q, c, C, sh, sw, sc, outer, inner)
+        below = _row(xn, un, b, add, r + 1, H, W, q, channels, c, sh, sw, sc, outer, inner, SLOPE, ENTERS)
         out = inner * here + outer * (above + below)
-        at = yn + r * sh + q[:, None] * sw + c[None, :] * sc
-        tl.store(at, out.to(y.dtype.element_ty), mask=inside & (q * 0 + r < H)[:, None])
+        at = r * sh + q[:, None] * sw + c[None, :] * sc
+        inside = ((q < W) & (q * 0 + r < H))[:, None] & channels
+        if MASKS:
+            positive = tl.load(un + at, mask=inside, other=0.0).to(tl.float32) + b[None, :] > 0
+            out = tl.where(positive, out, out * SLOPE)
+            total += tl.where(inside, out, 0.0)
+        tl.store(yn + at, out.to(y.dtype.element_ty), mask=inside)
         above = here
         here = below
+    if MASKS:
+        tl.store(sums + (n * tl.num_programs(0) + tl.program_id(0)) * C + c, tl.sum(total, axis=0), mask=c < C)

@@ -15,7 +15,7 @@ from stylegan.errors import UserError
 from stylegan.figures import Figure
 from stylegan.figures.page import opaque
 from stylegan.snapshot import load
-from stylegan.studies.results import Results
+from stylegan.studies.results import Results, number
 from stylegan.studies.tables import Column
 
 SAMPLES = 8  # images of each configuration on a sheet
@@ -102,8 +102,14 @@ def _bars(results: Results, group: Sequence[Column], axis: Any, dataset: str | N
         axis.legend()
     else:
         cells = [results.cell(row, column) for row in results.rows]
-        axis.bar(places, [np.nan if c.mean is None else c.mean for c in cells], 0.6, color="#9bb8d3",
-                 yerr=[np.nan if c.spread is None else c.spread for c in cells], capsize=4)  # fmt: skip
+        means = [np.nan if c.mean is None else c.mean for c in cells]
+        bars = axis.bar(places, means, 0.6, color="#9bb8d3",
+                        yerr=[np.nan if c.spread is None else c.spread for c in cells], capsize=4)  # fmt: skip
+        axis.bar_label(bars, ["" if c.mean is None else number(c.mean) for c in cells], padding=4, fontsize=8)
+        axis.margins(y=0.12)
+        known = [value for value in means if value > 0]
+        if len(known) == len(means) and max(known) > 30 * min(known):
+            axis.set_yscale("log")
         for place, cell in zip(places, cells, strict=True):
             axis.plot([place] * len(cell.values), list(cell.values.values()), ".", color="#1f4e79")
     axis.set_xticks(places, names, rotation=0 if max(map(len, names)) < 4 else 30)
@@ -113,15 +119,16 @@ def _bars(results: Results, group: Sequence[Column], axis: Any, dataset: str | N
 def _lines(results: Results, group: Sequence[Column], axis: Any, dataset: str | None) -> None:
     """A line per row over the number of latents (Table 2)."""
     mixes = [column.mixing for column in group]
-    for row in results.rows:
+    for number_of_row, row in enumerate(results.rows):
         if dataset is not None:
             values = [results.paper(dataset, row, column) or np.nan for column in group]
             axis.plot(mixes, values, "o-", label=row.label)
         else:
             cells = [results.cell(row, column) for column in group]
             means = [np.nan if c.mean is None else c.mean for c in cells]
+            beside = 0.06 * (number_of_row - (len(results.rows) - 1) / 2)  # bars of spread stand side by side
             axis.errorbar(
-                mixes,
+                [mix + beside for mix in mixes],
                 means,
                 [np.nan if c.spread is None else c.spread for c in cells],
                 marker="o",

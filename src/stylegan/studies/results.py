@@ -47,10 +47,12 @@ class Cell:
 
 
 def number(value: float) -> str:
-    """Two decimals, or three digits for small and large values."""
+    """Two decimals, three digits for small values, none for large ones."""
     if not math.isfinite(value):
         return str(value)
-    return f"{value:.2f}" if 0.1 <= abs(value) < 10_000 or value == 0 else f"{value:.3g}"
+    if abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.2f}" if abs(value) >= 0.1 or value == 0 else f"{value:.3g}"
 
 
 class Results:
@@ -154,6 +156,7 @@ class Results:
         lines[-1] += " After ± the sample standard deviation over seeds." if len(plan.seeds) > 1 else (
             " One seed each: differences between rows include the luck of one training."
         )  # fmt: skip
+        lines[-1] += self._precision()
         lines += ["", "## What differs from the paper", ""]
         lines += [f"- {sentence}" for sentence in differences(plan, self.records)]
         lines += ["", "## Runs", "", _line(["run", "state", "training", "measuring", "device"]), _line(["---"] * 5)]
@@ -171,6 +174,17 @@ class Results:
             lines += ["", f"![{title}]({file})"]
         lines += ["", "Made by", "", "```bash", plan.command, "```", ""]
         return "\n".join(lines)
+
+    def _precision(self) -> str:
+        """How much the choice of generated samples moves the numbers; '' where it is not known."""
+        cells = [self.cell(row, column) for row in self.rows for column in self.plan.columns]
+        shares = [100 * cell.error / abs(cell.mean) for cell in cells if cell.error is not None and cell.mean]
+        if not shares:
+            return ""
+        return (
+            f" Other generated samples of the same model would move them by {min(shares):.1f} to {max(shares):.1f} % "
+            f"(standard error)."
+        )
 
     def _state(self) -> str:
         """How much of it has been measured."""

@@ -35,20 +35,23 @@ class Outcome:
 def make_slots(gpus: int, jobs: int, cores: int | None = None) -> list[Slot]:
     """`jobs` slots on each of `gpus` GPUs, or on the CPU where gpus is 0.
 
-    A GPU's number is one of those in CUDA_VISIBLE_DEVICES, if that is set. On the CPU the cores are shared out by
-    OMP_NUM_THREADS, unless that is set. UserError for fewer than one slot, and for more GPUs than are visible.
+    A GPU's number is one of those in CUDA_VISIBLE_DEVICES, if that is set. Where there are several slots, they share
+    the cores by OMP_NUM_THREADS, unless that is set. UserError for fewer than one slot, and for more GPUs than are
+    visible.
     """
     if jobs < 1:
         raise UserError(f"--jobs {jobs}: must be 1 or more")
+    cores, count = cores or os.cpu_count() or 1, max(gpus, 1) * jobs
+    own = {} if "OMP_NUM_THREADS" in os.environ or count == 1 else {"OMP_NUM_THREADS": str(max(1, cores // count))}
     if gpus == 0:
-        cores = cores or os.cpu_count() or 1
-        own = {} if "OMP_NUM_THREADS" in os.environ or jobs == 1 else {"OMP_NUM_THREADS": str(max(1, cores // jobs))}
         return [Slot(f"CPU job {i}", "cpu", own) for i in range(jobs)]
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name.strip()]
     names = visible or [str(i) for i in range(gpus)]
     if gpus > len(names):
         raise UserError(f"--gpus {gpus}: CUDA_VISIBLE_DEVICES names only {len(names)}")
-    return [Slot(f"GPU {name}", "cuda", {"CUDA_VISIBLE_DEVICES": name}) for name in names[:gpus] for _ in range(jobs)]
+    return [
+        Slot(f"GPU {name}", "cuda", {"CUDA_VISIBLE_DEVICES": name, **own}) for name in names[:gpus] for _ in range(jobs)
+    ]
 
 
 def make_jobs(plan: Plan) -> list[Job]:

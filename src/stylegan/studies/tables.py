@@ -88,6 +88,8 @@ def columns(table: Table, text: str = "") -> list[Column]:
     found: list[Column] = []
     for name in [part.strip().lower() for part in (text or table.metrics).split(",") if part.strip()]:
         protocol = _protocol(name)
+        if protocol.kind == "recognition":
+            raise UserError(f"--metrics {name}: the trainings of a study have no classes, so none can be recognised")
         mixes = table.latents if protocol.kind in MIXABLE and "_mix" not in name else (protocol.mixing,)
         for mixing in mixes:
             full = name if mixing == protocol.mixing else f"{name}_mix{mixing}"

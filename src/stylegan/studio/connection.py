@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import secrets
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from stylegan.studio.jobs import Job
 from stylegan.studio.messages import REQUEST, Cancel, Ping, Render, Stop
 from stylegan.studio.scheduler import Busy, Task
 
+log = logging.getLogger(__name__)
 UNSENT = 24  # messages that may wait for a slow page before drawing for it pauses
 MAX_TEXT = 256 << 10  # bytes of one request
 
@@ -30,27 +33,35 @@ class Connection:
         self._loop = asyncio.get_running_loop()
         self._out: asyncio.Queue[bytes | dict[str, Any]] = asyncio.Queue()
         self._unsent = 0  # counted when handed over, so that the rendering thread sees it at once
+        self._counting = threading.Lock()  # three threads count; one lost count would stay for good
         self._drawn: dict[str, tuple[int, int, int]] = {}  # view -> request, number of pictures, next picture
         self._gone = False
 
     async def run(self) -> None:
         """Serves the page until it goes."""
-        sending = asyncio.create_task(self._send())
+        both = [asyncio.create_task(self._send()), asyncio.create_task(self._receive())]
         try:
-            await self._receive()
-        except WebSocketDisconnect:
-            pass
+            await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._gone = True
             self.studio.scheduler.cancel(self.name)
             self.studio.jobs.stop(self.name)
-            sending.cancel()
-            await asyncio.gather(sending, return_exceptions=True)
+            for task in both:
+                task.cancel()
+            for end in await asyncio.gather(*both, return_exceptions=True):
+                if isinstance(end, Exception) and not isinstance(end, WebSocketDisconnect):
+                    log.error("a page's connection has failed", exc_info=end)
 
     def push(self, message: bytes | dict[str, Any]) -> None:
         """Sends something, from any thread."""
-        self._unsent += 1
+        self._count(1)
         self._hand_over(message)
+
+    def _count(self, by: int) -> int:
+        """Messages that have not been sent, after so many more or fewer."""
+        with self._counting:
+            self._unsent += by
+            return self._unsent
 
     def _hand_over(self, message: bytes | dict[str, Any]) -> None:
         if self._gone:
@@ -75,8 +86,7 @@ class Connection:
             except (RuntimeError, OSError, WebSocketDisconnect):
                 self._gone = True
                 return
-            self._unsent -= 1
-            if self._unsent == UNSENT - 1:
+            if self._count(-1) == UNSENT - 1:
                 self.studio.scheduler.wake()
 
     async def _receive(self) -> None:
@@ -128,8 +138,8 @@ class Connection:
             _, _, at = self._drawn.get(view, (0, 0, 0))
             finished = sum(not header["preview"] for header, *_ in frames)
             self._drawn[view] = (request.id, count, (at + finished) % count)
-            self._unsent += len(frames)  # from now on, also while they are being encoded
-            self.studio.send(frames, self._hand_over)
+            self._count(len(frames))  # from now on, also while they are being encoded
+            self.studio.send(frames, self._hand_over)  # which hands over one message per frame
 
         def finish(error: BaseException | None) -> None:
             self._drawn.pop(view, None)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import secrets
 import struct
 from collections import OrderedDict
@@ -23,6 +24,7 @@ from stylegan.studio.points import Points, class_of_place, first_point
 from stylegan.studio.scheduler import Scheduler, Task
 from stylegan.studio.uploads import Uploads
 
+log = logging.getLogger(__name__)
 Value = TypeVar("Value")
 Frame = tuple[dict[str, Any], Any, int | None]  # header, uint8 [H, W, C], largest side
 MAX_FOUND = 64  # projections and direction sets kept
@@ -102,13 +104,22 @@ class Studio:
                 frames.append((header, picture.image, request.side))
             yield frames
 
-    def send(self, frames: list[Frame], push: Callable[[bytes], None]) -> None:
-        """Encodes frames in a thread of its own, while the next ones are drawn, and pushes them in order."""
+    def send(self, frames: list[Frame], push: Callable[[bytes | dict[str, Any]], None]) -> None:
+        """Encodes frames in a thread of its own, while the next ones are drawn, and pushes them in order.
+
+        One that cannot be encoded is pushed as an error, so that the page knows.
+        """
 
         def work() -> None:
             for header, image, side in frames:
-                data, kind = encode(image, side)
-                push(pack({**header, "kind": kind}, data))
+                try:
+                    data, kind = encode(image, side)
+                    message: bytes | dict[str, Any] = pack({**header, "kind": kind}, data)
+                except Exception as error:
+                    log.exception("a picture could not be encoded")
+                    code, text = reason(error)
+                    message = {"type": "error", "code": code, "text": text, "view": header["view"], "id": header["id"]}
+                push(message)
 
         # a thread pool that is being shut down takes no more: then nobody is there to see the frames either
         with suppress(RuntimeError):

@@ -9,6 +9,7 @@ import io
 import time
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,7 @@ from torch import nn
 from stylegan import images, latents
 from stylegan.drawing.render import Look as DrawnLook
 from stylegan.drawing.render import exact_float32
+from stylegan.networks import Replay
 from stylegan.studio.messages import KeptPoint, Noise, PathPoint, Recipe, Render
 from stylegan.studio.points import Points, first_point
 from stylegan.studio.sketch import Sketch
@@ -30,9 +32,10 @@ if TYPE_CHECKING:
 
 SLOW = 0.15  # seconds per image from which a low-resolution frame goes first
 LOSSLESS = 256  # sides up to this go out as lossless WebP, larger ones as JPEG (measured in docs/studio.md)
+FULL_COLOUR = 512  # sides up to this go out as JPEG of quality 90 with full colour, larger ones of 85 with half of it
 BATCH = {"cpu": 4, "cuda": 16, "mps": 4}
 BATCH_PIXELS = 4 * 256 * 256  # larger images are drawn in smaller batches
-NOISE_BYTES = 64 << 20
+NOISE_BYTES = {"cpu": 64 << 20, "cuda": 1 << 30, "mps": 256 << 20}  # of seeds that are kept; one at 1024² has 11 MB
 
 
 @dataclass
@@ -54,6 +57,7 @@ class Painter:
         self.seconds: float | None = None  # of one image, running mean
         self._noises: OrderedDict[int, list[torch.Tensor]] = OrderedDict()
         self._sketch = Sketch(generator)
+        self._replay = Replay(generator)
         self._threads = Threads()
         h, w = self.size
         self.batch = max(1, min(BATCH.get(self.device.type, 1), BATCH_PIXELS // (h * w)))
@@ -98,20 +102,29 @@ class Painter:
         """One image, computed alone, with all threads: uint8 [H, W, C]."""
         if torch.get_num_threads() != self._threads.most:
             torch.set_num_threads(self._threads.most)
-        return self._draw([recipe], look, noise)[0]
+        return self._draw([recipe], look, noise, exact=True)[0]
 
     def _draw(
-        self, recipes: Sequence[Recipe], look: DrawnLook, noise: Noise, sketch: nn.Module | None = None
+        self,
+        recipes: Sequence[Recipe],
+        look: DrawnLook,
+        noise: Noise,
+        sketch: nn.Module | None = None,
+        exact: bool = False,
     ) -> list[np.ndarray]:
-        """The pictures of recipes in one pass, by the whole network or by a sketch of it."""
+        """The pictures of recipes in one pass, by the whole network or by a sketch of it.
+
+        On a GPU, what goes out as JPEG anyway is drawn with TF32 unless it is to be `exact`.
+        """
         lod = self.generator.lod if sketch is None else self._sketch.lod
-        with torch.inference_mode(), exact_float32(self.device):
+        precise = exact or max(self.size) <= LOSSLESS
+        with torch.inference_mode(), exact_float32(self.device) if precise else quick_float32(self.device):
             ws = torch.cat([self.points.styles(recipe, look) for recipe in recipes]).to(self.device)  # N L D
             inputs = self._noise(recipes, look, noise, lod)
             if sketch is not None:
                 drawn = sketch(ws, lod=lod, noise=inputs)
             elif (self.seconds or 0) < SLOW / 2:
-                drawn = self.generator.synthesis(ws, lod=lod, noise=inputs)
+                drawn = self._replay.synthesis(ws, lod=lod, noise=inputs)
             else:
                 with self._sketch.watching() as seen:
                     drawn = self.generator.synthesis(ws, lod=lod, noise=inputs)
@@ -133,7 +146,8 @@ class Painter:
             elif found is None:
                 found = self._seeded(self.points.noise_seed(recipe) if noise.seed is None else noise.seed)
             rows.append(found)
-        layers = [torch.cat([row[i] for row in rows]) for i in range(count)]  # each N 1 h w
+        layers = rows[0] if len(rows) == 1 else [torch.cat([row[i] for row in rows]) for i in range(count)]  # N 1 h w
+        layers = layers[:count]
         strengths = [*noise.strengths, *[1.0] * count][:count]
         return [layer if s == 1 else layer * s for layer, s in zip(layers, strengths, strict=True)]
 
@@ -155,10 +169,26 @@ class Painter:
             noises = [layer.to(self.device) for layer in latents.noise_from_seeds([seed], sizes)]
             self._noises[seed] = noises
             each = 4 * sum(h * w for h, w in sizes)
-            while len(self._noises) > max(4, NOISE_BYTES // each):
+            while len(self._noises) > max(4, NOISE_BYTES.get(self.device.type, 0) // each):
                 self._noises.popitem(last=False)
         self._noises.move_to_end(seed)
         return noises
+
+
+@contextmanager
+def quick_float32(device: torch.device) -> Iterator[None]:
+    """On CUDA: TF32 (10 bits of mantissa in products, sums in float32). The old settings come back."""
+    if device.type != "cuda":
+        yield
+        return
+    cudnn, matmul = torch.backends.cudnn, torch.backends.cuda.matmul
+    tf32 = matmul.allow_tf32
+    matmul.allow_tf32 = True
+    try:
+        with cudnn.flags(enabled=cudnn.enabled, benchmark=False, deterministic=False, allow_tf32=True):
+            yield
+    finally:
+        matmul.allow_tf32 = tf32
 
 
 def shown(image: torch.Tensor) -> torch.Tensor:
@@ -168,7 +198,7 @@ def shown(image: torch.Tensor) -> torch.Tensor:
 
 
 def encode(image: np.ndarray, side: int | None = None) -> tuple[bytes, str]:
-    """(bytes, kind) for the browser: lossless WebP when small, else JPEG of quality 90 with full colour."""
+    """(bytes, kind) for the browser: lossless WebP when small, else JPEG, lighter for the largest."""
     picture = images.to_pil(image)
     if side is not None and max(picture.size) > side:
         factor = side / max(picture.size)
@@ -183,5 +213,6 @@ def encode(image: np.ndarray, side: int | None = None) -> tuple[bytes, str]:
             out, format="WEBP", lossless=True, method=0, quality=0, exact=True
         )
         return out.getvalue(), "webp"
-    picture.save(out, format="JPEG", quality=90, subsampling=0)
+    fine = max(picture.size) <= FULL_COLOUR
+    picture.save(out, format="JPEG", quality=90 if fine else 85, subsampling=0 if fine else 2)
     return out.getvalue(), "jpeg"

@@ -56,7 +56,7 @@ class Batches:
         self.config, self.dataset, self.processes = config, dataset, processes
         self.shown, _ = split(len(dataset), config.data.holdout)  # rows of the data set that are trained on
         self.limit = min(n for n in (limit, config.training.micro_batch, 1 << 30) if n)  # samples per pass
-        self._loader = Loader(dataset, self._iterations(nimg))
+        self._loader = Loader(dataset, self._iterations(nimg), after=self._tensors)
 
     def __enter__(self) -> Batches:
         return self
@@ -70,7 +70,7 @@ class Batches:
 
     def next(self, point: Point, nimg: int) -> list[MicroBatch]:
         """The micro-batches of the step that follows `nimg` images."""
-        images, labels = (torch.from_numpy(array) for array in next(self._loader))
+        images, labels = next(self._loader)
         conditional, device = self.config.generator.labels > 0, self.processes.device
         generator = torch.Generator().manual_seed(seed_of(self.config.training.seed, "labels", nimg))
         drawn = torch.from_numpy(self.shown)[torch.randint(len(self.shown), (point.batch,), generator=generator)]
@@ -83,6 +83,11 @@ class Batches:
             result.append(MicroBatch(rows, images[piece], ours.to(device), others.to(device)))
             start += len(rows)
         return result
+
+    def _tensors(self, batch: tuple[np.ndarray, np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Images and labels as tensors; for a GPU in memory that it fetches by itself while the host goes on."""
+        images, labels = (torch.from_numpy(array) for array in batch)
+        return images.pin_memory() if self.processes.device.type == "cuda" else images, labels
 
     def halve(self, point: Point, nimg: int) -> int:
         """Halves the micro-batch and reads again from the step after `nimg` images; the new limit.
@@ -100,7 +105,7 @@ class Batches:
         self.limit = now // 2
         self._loader.close()
         done = (nimg - point.nimg) // point.batch  # steps of this look at the schedule
-        self._loader = Loader(self.dataset, self._steps_from(point, done))
+        self._loader = Loader(self.dataset, self._steps_from(point, done), after=self._tensors)
         return self.limit
 
     def _steps_from(self, point: Point, done: int) -> Iterator[Request]:

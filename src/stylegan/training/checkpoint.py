@@ -91,14 +91,13 @@ def restore(trainer: Trainer, state: State) -> None:
         adam.reset()
         adam.steps = state.counters[part]
         for name, parameter in network.named_parameters():
-            prefix = f"{part}.{name}."
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                if prefix + key in tensors:
-                    value = tensors[prefix + key]
-                    adam.state[parameter][key] = value if key == "step" else value.to(parameter.device)
+            values = {key: tensors.get(f"{part}.{name}.{key}") for key in ("step", "exp_avg", "exp_avg_sq")}
+            found = {key: value for key, value in values.items() if value is not None}
+            if found:
+                adam.restore(parameter, found)
     saved = tensors["statistics"]
     trainer.statistics[: len(saved)] = saved.to(trainer.statistics.device)  # earlier versions had fewer
-    trainer.augment_p = tensors["augment_p"].to(trainer.statistics.device)
+    trainer.augment_p.copy_(tensors["augment_p"])
     trainer.d_steps = state.counters["d_steps"]
 
 

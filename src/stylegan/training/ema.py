@@ -20,5 +20,4 @@ def update_ema(average: nn.Module, network: nn.Module, beta: float) -> None:
         torch._foreach_copy_(ours, theirs)
     else:
         torch._foreach_lerp_(ours, theirs, 1.0 - beta)
-    for buffer, source in zip(average.buffers(), network.buffers(), strict=True):
-        buffer.copy_(source)
+    torch._foreach_copy_(list(average.buffers()), list(network.buffers()))

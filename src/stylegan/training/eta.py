@@ -33,11 +33,20 @@ class Eta:
         self.config = config
         self.before = dict(before or {})  # level -> seconds per image, of earlier trainings of this kind
         self.measured: dict[int, float] = {}  # the same, of this session
+        self._starting: set[int] = set()  # levels of which only the first steps have been measured
 
-    def record(self, level: int, seconds_per_image: float) -> None:
-        """A measured rate; the latest counts most."""
-        old = self.measured.get(level)
+    def record(self, level: int, seconds_per_image: float, starting: bool = False) -> None:
+        """A measured rate; the latest counts most. `starting`: things were prepared too; it counts until the next."""
+        if starting and level in self.measured:
+            return
+        old = None if level in self._starting else self.measured.get(level)
+        (self._starting.add if starting else self._starting.discard)(level)
         self.measured[level] = seconds_per_image if old is None else 0.5 * (old + seconds_per_image)
+
+    @property
+    def typical(self) -> dict[int, float]:
+        """What was measured once nothing was being prepared any more."""
+        return {level: rate for level, rate in self.measured.items() if level not in self._starting}
 
     def seconds_per_image(self, level: int) -> float | None:
         """Measured, known from before, or extrapolated; None where nothing is known."""

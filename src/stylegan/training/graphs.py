@@ -2,17 +2,18 @@
 
 A step at low resolution is thousands of small kernels that the host cannot launch as fast as the GPU runs them. A
 CUDA graph launches them all at once, but always reads the same addresses: so images, labels, latents, noise and
-every other draw are copied into buffers first, and the style-mixing cutoff, which decides what is computed, becomes
-a choice between two computed values. Optimizer, averages, sums over processes and counters stay outside, where
-their numbers may change from step to step.
+every other draw, and the fade, are copied into buffers first, and the style-mixing cutoff, which decides what is
+computed, becomes a choice between two computed values. A second graph holds what follows: statistics, optimizer and
+averages. Between the two, gradients are summed over the processes.
 
 Without a GPU the same static half steps run as they are, which is how tests compare them with the plain ones.
 
-Not covered, and run plainly: fades (the fade is a number inside the networks) and several micro-batches.
+Not covered, and run plainly: several micro-batches.
 """
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -20,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from stylegan import lod as lods
 from stylegan.config import Config
 from stylegan.training.memory import is_out_of_memory
 from stylegan.training.schedule import Point
@@ -28,91 +28,131 @@ from stylegan.training.schedule import Point
 if TYPE_CHECKING:
     from stylegan.training.step import MicroBatch, Trainer
 
-AUTO_SIDE = 0  # largest side at which `auto` uses graphs: none until measured on a GPU
 WARM_UP = 3  # passes before a capture: kernels are compiled and chosen in them
 
 Pass = Callable[["MicroBatch"], tuple[torch.Tensor, torch.Tensor]]
+Finish = Callable[[torch.Tensor, torch.Tensor], None]
 Half = tuple[str, bool, Point]  # "d" or "g", whether penalised, the point of the schedule
 
 
 @dataclass
 class StaticHalf:
-    """Buffers of one half step, and its graph once captured."""
+    """Buffers of one half step, and its graphs once captured."""
 
     given: dict[str, torch.Tensor]
     part: MicroBatch
-    graph: Any = None  # torch.cuda.CUDAGraph
-    answer: tuple[torch.Tensor, torch.Tensor] | None = None
+    answer: tuple[torch.Tensor, torch.Tensor]  # of the pass, always in the same place where there is a graph
+    graph: Any = None  # torch.cuda.CUDAGraph of the pass
     gradients: list[tuple[torch.nn.Parameter, torch.Tensor]] = field(default_factory=list)
+    finished: int = 0  # how often `finish` ran as it is
+    finish_graph: Any = None
 
 
 class StaticHalves:
-    """The static half steps of a trainer, by (half, penalised, size, batch); those of other sizes are dropped."""
+    """The static half steps of a trainer, by (half, penalised, size, fading, batch); others are dropped."""
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.setting, self.device = config.training.graphs, device
         self._known: dict[tuple[Any, ...], StaticHalf] = {}
         self._level = -1
         self._pool: Any = None
+        self.recorded = 0  # how often something was recorded: steps that take seconds and say nothing of the rate
 
     def take(self, micro_batches: int, point: Point) -> bool:
         """Whether this half step runs static."""
-        wanted = self.setting == "on" or (
-            self.setting == "auto" and self.device.type == "cuda" and point.resolution <= AUTO_SIDE
-        )
-        return wanted and micro_batches == 1 and lods.fade_of(point.lod) == 0.0
+        wanted = self.setting == "on" or (self.setting == "auto" and self.device.type == "cuda")
+        return wanted and micro_batches == 1
 
-    def run(self, trainer: Trainer, key: Half, nimg: int, part: MicroBatch, one_pass: Pass) -> tuple[torch.Tensor, ...]:
-        """The pass's answer; afterwards parameters have their gradients, as after the plain pass."""
+    def forget(self) -> None:
+        """Drops everything recorded: what it was recorded with is no more."""
+        self._known.clear()
+        self._pool = None
+
+    def run(self, trainer: Trainer, key: Half, nimg: int, part: MicroBatch, one_pass: Pass) -> StaticHalf:
+        """Makes a pass; afterwards parameters have their gradients, as after the plain pass."""
         half, penalised, point = key
         if point.level != self._level:
-            self._known.clear()
-            self._level, self._pool = point.level, None
+            self.forget()
+            self._level = point.level
         values = trainer.draw_all(half, point, nimg, part)
-        name = (half, penalised, point.lod, point.batch, len(part.rows))
+        name = (half, penalised, math.floor(point.lod), point.fading, point.batch, len(part.rows))
         static = self._known.get(name)
         if static is None:
             given = {k: v.clone() for k, v in values.items()}
-            static = self._known[name] = StaticHalf(given, _static_part(part, given))
+            nothing = torch.empty(0)
+            static = self._known[name] = StaticHalf(given, _static_part(part, given), (nothing, nothing))
             self._prepare(trainer, static, one_pass)
-        for k, buffer in static.given.items():
-            buffer.copy_(values[k], non_blocking=True)
+        _copy(static.given, values)
         if static.graph is None:
-            return _with(trainer, static, one_pass)
+            static.answer = _with(trainer, static, one_pass)
+            return static
         static.graph.replay()
         for parameter, gradient in static.gradients:
             parameter.grad = gradient
-        assert static.answer is not None
-        return static.answer
+        return static
+
+    def finish(self, static: StaticHalf, finish: Finish) -> None:
+        """What follows the pass: as it is at first, which makes the optimizer's state, then as a graph."""
+        if static.graph is None or self.setting == "off" or static.finished == 0:
+            static.finished += 1
+            finish(*static.answer)
+            return
+        if static.finish_graph is None:
+            static.finish_graph = self._capture(lambda: finish(*static.answer), required=False)
+        if static.finish_graph is None:
+            finish(*static.answer)
+        else:
+            static.finish_graph.replay()
+
+    def _capture(self, work: Callable[[], Any], required: bool = True) -> Any:
+        """A graph of work that ran before; None, and graphs off from then on, where that fails.
+
+        Where memory does not suffice for what is `required`, the error is the caller's.
+        """
+        self.recorded += 1
+        if self._pool is None:
+            self._pool = torch.cuda.graph_pool_handle()
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, pool=self._pool, capture_error_mode="thread_local"):
+                work()
+        except (RuntimeError, torch.OutOfMemoryError) as error:
+            if required and is_out_of_memory(error):
+                raise
+            first = str(error).splitlines()[0]
+            warnings.warn(f"no CUDA graphs in this training ({first}); steps run one by one", stacklevel=2)
+            self.setting = "off"
+            return None
+        return graph
 
     def _prepare(self, trainer: Trainer, static: StaticHalf, one_pass: Pass) -> None:
-        """Captures the graph on a GPU; where that fails, says so and leaves the setting off."""
+        """Captures the pass's graph on a GPU."""
         if self.device.type != "cuda":
             return
         parameters = [*trainer.G.parameters(), *trainer.D.parameters()]
+        stream = torch.cuda.Stream(self.device)
+        stream.wait_stream(torch.cuda.current_stream(self.device))
         try:
-            stream = torch.cuda.Stream(self.device)
-            stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
                 for _ in range(WARM_UP):
                     _with(trainer, static, one_pass)
                     _forget(parameters)
             torch.cuda.current_stream(self.device).wait_stream(stream)
-            if self._pool is None:
-                self._pool = torch.cuda.graph_pool_handle()
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph, pool=self._pool):
+
+            def record() -> None:
                 static.answer = _with(trainer, static, one_pass)
+
+            static.graph = self._capture(record)
             static.gradients = [(p, p.grad) for p in parameters if p.grad is not None]
-            static.graph = graph
-        except (RuntimeError, torch.OutOfMemoryError) as error:
-            if is_out_of_memory(error):
-                raise
-            first = str(error).splitlines()[0]
-            warnings.warn(f"no CUDA graphs in this training ({first}); steps run one by one", stacklevel=2)
-            self.setting = "off"
         finally:
             _forget(parameters)
+
+
+def _copy(buffers: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:
+    """Values into buffers, all of one type in one launch."""
+    for dtype in {buffer.dtype for buffer in buffers.values()}:
+        names = [name for name, buffer in buffers.items() if buffer.dtype == dtype]
+        torch._foreach_copy_([buffers[n] for n in names], [values[n] for n in names], non_blocking=True)
 
 
 def _forget(parameters: list[torch.nn.Parameter]) -> None:

@@ -35,11 +35,12 @@ from stylegan.training.watchdog import Watchdog
 from stylegan.training.writer import Writer
 
 _FAULT = 1000  # beyond all signal numbers: the first process could not write its files
+_TIME = 999  # likewise: the time of this session is up
 
 
 @dataclass(frozen=True)
 class Result:
-    """How a session ended. `stopped` is SIGINT, SIGTERM or stop_kimg where it ended early, '' when finished."""
+    """How a session ended. `stopped` is SIGINT, SIGTERM, stop_kimg or stop_minutes where it ended early, else ''."""
 
     run: Path
     kimg: float
@@ -55,6 +56,7 @@ def train(
     stop_kimg: float | None = None,  # end this session, resumably, once so many kimg are reached
     extend: bool = False,  # allow a longer total_kimg than the run began with
     quiet: bool = False,
+    stop_minutes: float | None = None,  # end this session, resumably, after so many minutes of training
 ) -> Result:
     """Trains, or goes on training, the run in `run_dir`; returns when it is finished or was asked to stop.
 
@@ -80,7 +82,7 @@ def train(
             if problem:
                 raise UserError(problem)
             with using_ops("fast" if ops_mode() == "auto" else ops_mode()):
-                return _Session(config, Path(run_dir), dataset, processes, stop_kimg, quiet).run()
+                return _Session(config, Path(run_dir), dataset, processes, stop_kimg, quiet, stop_minutes).run()
         finally:
             if folder is not None:
                 folder.release()
@@ -110,10 +112,13 @@ class _Session:
     """One session of a run, from start or checkpoint to the end, a limit, or a signal."""
 
     def __init__(
-        self, config: Config, run: Path, dataset: Dataset, processes: Processes, stop_kimg: float | None, quiet: bool
-    ) -> None:
+        self, config: Config, run: Path, dataset: Dataset, processes: Processes, stop_kimg: float | None, quiet: bool,
+        stop_minutes: float | None,
+    ) -> None:  # fmt: skip
         self.config, self.path, self.dataset, self.processes = config, run, dataset, processes
         self.stop_nimg = float("inf") if stop_kimg is None else stop_kimg * 1000
+        self.stop_seconds = float("inf") if stop_minutes is None else stop_minutes * 60
+        self.begin = time.monotonic()
         self.trainer = Trainer(config, processes)
         self.progress = Progress()
         loaded, complaints = checkpoint.latest_everywhere(run / "checkpoints", processes)
@@ -139,6 +144,7 @@ class _Session:
             self.report.say(sentence)
         self.health = Monitor(config, dataset, run, processes)
         self._mark = (self.progress.nimg, time.monotonic())  # where and when the rate was last measured
+        self._prepared = -1  # graphs recorded by then; the first steps of a session are never typical
 
     def run(self) -> Result:
         """The loop itself."""
@@ -153,6 +159,7 @@ class _Session:
                 return Result(self.path, progress.nimg / 1000, False, "stop_kimg")
             with self.signals:
                 self._greet()
+                self.begin = time.monotonic()
                 with self._watchdog(), self._batches() as self.batches:
                     for point in schedule.iterations(config.schedule, config.generator.top, progress.nimg):
                         if schedule.resets_optimizer(progress.lod, point.lod):
@@ -168,7 +175,7 @@ class _Session:
         finally:
             self.writer.wait()
             self.report.close()
-            rates.remember(config, self.processes, self.eta.measured)
+            rates.remember(config, self.processes, self.eta.typical)
         return Result(self.path, progress.nimg / 1000, not stopped, stopped)
 
     @property
@@ -241,7 +248,9 @@ class _Session:
             if self.processes.device.type == "cuda" and tick:
                 torch.cuda.synchronize(self.processes.device)
                 seconds = time.monotonic() - self._mark[1]
-            self.eta.record(point.level, seconds / images)
+            prepared = self.trainer.halves.recorded
+            self.eta.record(point.level, seconds / images, starting=prepared != self._prepared)
+            self._prepared = prepared
             progress.seconds += seconds
             self._mark = (progress.nimg, time.monotonic())
         rate = self.eta.measured.get(point.level)
@@ -257,20 +266,31 @@ class _Session:
             name = "stop_kimg"
         if not name or done:
             return ""
+        if self.processes.first and not tick:
+            try:
+                self._write_model(point, "model.safetensors")
+            except (OSError, UserError) as error:
+                self.fault = str(error)
         self._checkpoint()
         self._settle()
-        why = "as asked" if name == "stop_kimg" else f"by {name}"
+        why = "as asked" if name.startswith("stop_") else f"by {name}"
         where = f"{progress.nimg / 1000:.1f} kimg"
         self.report.say(f"stopped {why} at {where}; saved. Run the same command again to go on.")
         return name
 
     def _outcome(self) -> str:
-        """The signal that any process has received, or ''; UserError where the first process could not write."""
+        """The signal that any process has received, or stop_minutes where the time of one is up, or ''.
+
+        UserError where the first process could not write.
+        """
         fault = self.fault or self.writer.problem
-        number = self.processes.most(_FAULT if fault else signal.Signals[self.signals.name] if self.signals.name else 0)
+        own: int = signal.Signals[self.signals.name] if self.signals.name else 0
+        if time.monotonic() - self.begin >= self.stop_seconds and not self._done:
+            own = _TIME
+        number = self.processes.most(_FAULT if fault else own)
         if number == _FAULT:
             raise UserError(self.processes.share(fault))
-        return signal.Signals(number).name if number else ""
+        return "stop_minutes" if number == _TIME else signal.Signals(number).name if number else ""
 
     def _settle(self) -> None:
         """Waits for the checkpoint that is being written; UserError, in every process, where that failed."""
@@ -331,13 +351,15 @@ class _Session:
     def _model_files(self, point: schedule.Point) -> None:
         """model.safetensors at every report, and numbered snapshots now and then."""
         progress = self.progress
-        self.trainer.G_ema.lod = point.lod
-        facts = self._facts()
-        config = self.config.model_dump(mode="json")
-        save_snapshot(self.path / "model.safetensors", self.trainer.G_ema, config=config, training=facts)
+        self._write_model(point, "model.safetensors")
         if progress.tick % self.config.training.snapshot_ticks == 0:
-            name = f"network-{progress.nimg // 1000:06d}kimg.safetensors"
-            save_snapshot(self.path / "snapshots" / name, self.trainer.G_ema, config=config, training=facts)
+            self._write_model(point, f"snapshots/network-{progress.nimg // 1000:06d}kimg.safetensors")
+
+    def _write_model(self, point: schedule.Point, name: str) -> None:
+        """The averaged generator as it stands."""
+        self.trainer.G_ema.lod = point.lod
+        config = self.config.model_dump(mode="json")
+        save_snapshot(self.path / name, self.trainer.G_ema, config=config, training=self._facts())
 
     def _facts(self) -> dict[str, Any]:
         """What a model file says about its training."""

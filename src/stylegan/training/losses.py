@@ -16,6 +16,8 @@ import math
 import torch
 import torch.nn.functional as F
 
+from stylegan.ops.conv import without_weight_gradients
+
 
 def g_nonsaturating(fake: torch.Tensor) -> torch.Tensor:
     """−log(sigmoid(D(G(z)))), the generator's loss for FFHQ."""
@@ -62,7 +64,8 @@ def squared_gradient(scores: torch.Tensor, images: torch.Tensor, lod: float = 0.
 
     scores [N, 1] must have been computed from images [N, C, h, w], which must require grad.
     """
-    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
+    with without_weight_gradients():
+        (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.float().square().sum(dim=(1, 2, 3)) * 0.25 ** math.floor(lod)
 
 

@@ -12,8 +12,10 @@ from PIL import Image
 from stylegan import images
 from stylegan.config import Config
 from stylegan.data.dataset import Dataset
+from stylegan.errors import UserError
 from stylegan.networks import Generator
-from stylegan.training.draws import seed_of
+from stylegan.training.draws import draw_noise, seed_of
+from stylegan.training.run import stored_config
 from stylegan.video import write_video
 
 
@@ -48,15 +50,22 @@ class Preview:
         count = self.rows * self.columns
         self.z = torch.randn(count, config.generator.z_dim, generator=generator).to(device)
         self.labels = preview_labels(config, device)
+        self.noise_seed = seed_of(config.training.seed, "preview", "noise")
         self.size = config.generator.resolution
 
     @torch.inference_mode()
     def draw(self, generator: Generator, lod: float, batch: int = 16) -> np.ndarray:
-        """The grid at full size (nearest-enlarged while growing), uint8 [H, W, C]; no truncation, stored noise."""
+        """The grid at full size (nearest-enlarged while growing), uint8 [H, W, C]; no truncation.
+
+        Each image has its own noise, the same at every report of a size: with one noise for all, what it decides
+        would look as if the images did not vary.
+        """
         parts = []
         for i in range(0, len(self.z), batch):
-            labels = None if self.labels is None else self.labels[i : i + batch]
-            parts.append(generator(self.z[i : i + batch], labels, psi=None, noise="stored", lod=lod).cpu())
+            z, labels = self.z[i : i + batch], None if self.labels is None else self.labels[i : i + batch]
+            rows = torch.arange(len(z))
+            noise = draw_noise(generator.synthesis, lod, len(z), rows, self.noise_seed + i, z.device)
+            parts.append(generator(z, labels, psi=None, noise=noise or "none", lod=lod).cpu())
         tiles = images.to_uint8(torch.cat(parts))  # N h w C
         grid = images.grid(list(visible(tiles)), columns=self.columns)
         return images.enlarge(grid, self.size[0] // tiles.shape[1])
@@ -90,18 +99,30 @@ def grid_path(run: Path, nimg: int) -> Path:
     return run / "grids" / f"fakes-{nimg:09d}.png"
 
 
-def write_timelapse(run: Path, seconds: float = 12.0) -> Path | None:
-    """RUN/timelapse.mp4 from all grids, about `seconds` long; None where there are fewer than two."""
+def write_timelapse(
+    run: Path,
+    out: Path | None = None,  # None: RUN/timelapse.mp4
+    seconds: float = 12.0,  # about how long
+    tiles: tuple[int, int] | None = None,  # columns and rows of the grid to show, from the top left; None = all
+) -> Path | None:
+    """A clip from all grids of a run; None where there are fewer than two."""
     paths = sorted((run / "grids").glob("fakes-*.png"))
-    if len(paths) < 2:
+    config = stored_config(run)
+    if len(paths) < 2 or config is None:
         return None
     fps = max(2.0, min(30.0, len(paths) / seconds))
+    rows, columns = grid_shape(config)
+    shown_columns, shown_rows = tiles or (columns, rows)
+    if not (1 <= shown_columns <= columns and 1 <= shown_rows <= rows):
+        raise UserError(f"--tiles {shown_columns}x{shown_rows}: the grids of {run} have {columns}x{rows}")
 
     def frames() -> Iterator[np.ndarray]:
         for path in [*paths, *[paths[-1]] * round(fps)]:  # the last one stays for a second
             with Image.open(path) as image:
-                yield images.from_pil(image)
+                grid = images.from_pil(image)
+            height, width = grid.shape[0] // rows, grid.shape[1] // columns
+            yield grid[: shown_rows * height, : shown_columns * width]
 
-    out = run / "timelapse.mp4"
+    out = out or run / "timelapse.mp4"
     write_video(out, frames(), fps=fps)
     return out

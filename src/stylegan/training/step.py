@@ -14,16 +14,18 @@ from dataclasses import dataclass
 
 import torch
 
+from stylegan import lod as lods
 from stylegan.config import Config
 from stylegan.distributed import Processes
 from stylegan.networks import Discriminator, Generator
 from stylegan.ops.fade import fade_reals
+from stylegan.ops.switch import laid_out
 from stylegan.training import losses
 from stylegan.training.adam import Adam
 from stylegan.training.augment import adapted, augment, draw_augmentation
 from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, seed_of
 from stylegan.training.ema import ema_beta, update_ema
-from stylegan.training.graphs import StaticHalves
+from stylegan.training.graphs import Finish, Half, Pass, StaticHalf, StaticHalves
 from stylegan.training.memory import OutOfMemory, is_out_of_memory
 from stylegan.training.schedule import Point
 
@@ -74,6 +76,9 @@ class Trainer:
         for network in (self.G.synthesis, self.G_ema.synthesis, self.D):
             network.compute_dtype = dtype
         if self.processes.device.type == "cuda":
+            for module in (self.G, self.G_ema, self.D):
+                for p in module.parameters():  # as convolutions take them, so that none is rearranged in each pass
+                    p.data = laid_out(p.data) if p.ndim == 4 else p.data
             torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
             torch.backends.cudnn.allow_tf32 = precision != "fp32"
             torch.backends.cudnn.benchmark = True  # few shapes, each used for hours
@@ -82,6 +87,7 @@ class Trainer:
         """Adam starts afresh, as officially whenever floor or ceil of lod changes."""
         self.adam_g.reset()
         self.adam_d.reset()
+        self.halves.forget()
 
     def step(self, point: Point, nimg: int, micro_batches: Sequence[MicroBatch]) -> None:
         """One D step, the EMA update and one G step on a global batch; `nimg` images were shown before it.
@@ -93,26 +99,23 @@ class Trainer:
         self.adam_g.set_lr(point.g_lr)
         if self._half_done != nimg:
             self.d_step(point, nimg, micro_batches)
-            update_ema(self.G_ema, self.G, ema_beta(point.batch, self.config.training.ema_kimg))
             self._half_done = nimg
         self.g_step(point, nimg, micro_batches)
         self._half_done = -1
         self.statistics[0] += 1
 
     def d_step(self, point: Point, nimg: int, micro_batches: Sequence[MicroBatch]) -> None:
-        """Discriminator: reals against fakes, with the gradient penalty the configuration asks for."""
-        config, lod = self.config.loss, point.lod
+        """Discriminator: reals against fakes, with the gradient penalty the configuration asks for; then G_ema."""
+        config = self.config.loss
         penalised = self.d_steps % config.penalty_interval == 0
         self.G.requires_grad_(False)
         self.D.requires_grad_(True)
         freeze_first_blocks(self.D, self.config.training.freeze_d)
         self.adam_d.zero_grad(set_to_none=True)
-        latents, noise_seed = self._draw("d", point, nimg)
-        sums = torch.zeros_like(self.statistics)
-        mean_w = torch.zeros_like(self.G.w_avg)
 
         def one_pass(part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
-            fakes, w = self._fakes(latents, noise_seed, point, part, part.labels)
+            lod = self._lod(point)
+            fakes, w = self._fakes("d", point, lod, nimg, part, part.labels)
             reals = self._reals(part, lod, nimg, point.batch)
             loss, penalty, real_scores, fake_scores = self._d_loss(
                 reals, fakes, part, lod, nimg, point.batch, penalised
@@ -124,38 +127,30 @@ class Trainer:
             )
             return row, w.sum(dim=0) / point.batch
 
-        def passes() -> None:
-            for part in micro_batches:
-                static = self.halves.take(len(micro_batches), point)
-                key = ("d", penalised, point)
-                row, w = self.halves.run(self, key, nimg, part, one_pass) if static else one_pass(part)
-                sums.add_(row)
-                mean_w.add_(w)
+        def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
+            sums[STATISTICS.index("penalty_steps")].fill_(float(penalised and self._has_penalty))
+            sums[STATISTICS.index("grad_d")].copy_(_gradient_norm(self.D))
+            self.statistics += sums
+            self._adapt_augmentation(sums, point.batch)
+            self.adam_d.update()
+            self.G.update_w_avg(mean_w)
+            update_ema(self.G_ema, self.G, ema_beta(point.batch, self.config.training.ema_kimg))
 
-        self._together(passes)
-        self._exchange(self.D, sums, mean_w)
-        sums[STATISTICS.index("penalty_steps")] = float(penalised and self._has_penalty)
-        sums[STATISTICS.index("grad_d")] = _gradient_norm(self.D)
-        self.statistics += sums
-        self._adapt_augmentation(sums, point.batch)
-        self.adam_d.step()
-        self.G.update_w_avg(mean_w)
+        self._half(("d", penalised, point), nimg, micro_batches, one_pass, finish)
         self.d_steps += 1
 
     def g_step(self, point: Point, nimg: int, micro_batches: Sequence[MicroBatch]) -> None:
         """Generator: fakes against the discriminator as it stands."""
-        config, lod = self.config.loss, point.lod
+        config = self.config.loss
         paired = config.kind == "relativistic"
         self.D.requires_grad_(False)
         self.G.requires_grad_(True)
         self.adam_g.zero_grad(set_to_none=True)
-        latents, noise_seed = self._draw("g", point, nimg)
-        sums = torch.zeros_like(self.statistics)
-        mean_w = torch.zeros_like(self.G.w_avg)
 
         def one_pass(part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
+            lod = self._lod(point)
             labels = part.labels if paired else part.drawn_labels
-            fakes, w = self._fakes(latents, noise_seed, point, part, labels)
+            fakes, w = self._fakes("g", point, lod, nimg, part, labels)
             fake_scores = self.D(self._augmented(fakes, "g", part, nimg, point.batch), labels, lod)
             if paired:
                 reals = self._reals(part, lod, nimg, point.batch)
@@ -169,20 +164,44 @@ class Trainer:
             loss.sum().div(point.batch).backward()
             return _statistics(point.batch, loss_g=loss), w.detach().sum(dim=0) / point.batch
 
+        def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
+            sums[STATISTICS.index("grad_g")].copy_(_gradient_norm(self.G))
+            self.statistics += sums
+            self.adam_g.update()
+            self.G.update_w_avg(mean_w)
+
+        self._half(("g", False, point), nimg, micro_batches, one_pass, finish)
+
+    def _half(self, key: Half, nimg: int, micro_batches: Sequence[MicroBatch], one_pass: Pass, finish: Finish) -> None:
+        """The passes of a half step, the sum over processes, and what is done with it."""
+        half, _, point = key
+        network, adam = (self.D, self.adam_d) if half == "d" else (self.G, self.adam_g)
+        static: StaticHalf | None = None
+        sums, mean_w = torch.zeros_like(self.statistics), torch.zeros_like(self.G.w_avg)
+
         def passes() -> None:
+            nonlocal static, sums, mean_w
+            if self.halves.take(len(micro_batches), point):
+                static = self.halves.run(self, key, nimg, micro_batches[0], one_pass)
+                sums, mean_w = static.answer
+                return
             for part in micro_batches:
-                static = self.halves.take(len(micro_batches), point)
-                key = ("g", False, point)
-                row, w = self.halves.run(self, key, nimg, part, one_pass) if static else one_pass(part)
+                row, w = one_pass(part)
                 sums.add_(row)
                 mean_w.add_(w)
 
         self._together(passes)
-        self._exchange(self.G, sums, mean_w)
-        sums[STATISTICS.index("grad_g")] = _gradient_norm(self.G)
-        self.statistics += sums
-        self.adam_g.step()
-        self.G.update_w_avg(mean_w)
+        self._exchange(network, sums, mean_w)
+        adam.advance()
+        if static is None:
+            finish(sums, mean_w)
+        else:
+            self.halves.finish(static, finish)
+
+    def _lod(self, point: Point) -> float:
+        """The lod of a pass; where its inputs are given, its fade is one of them."""
+        fade = None if self.given is None else self.given.get("fade")
+        return point.lod if fade is None else lods.FadeInTensor(point.lod, fade)
 
     def _together(self, passes: Callable[[], None]) -> None:
         """Runs the passes of a half step; OutOfMemory in every process if any of them ran out."""
@@ -248,7 +267,7 @@ class Trainer:
         return latents, seed_of(seed, purpose, "noise", nimg)
 
     def _fakes(
-        self, latents: LatentDraw, noise_seed: int, point: Point, part: MicroBatch, labels: torch.Tensor
+        self, half: str, point: Point, lod: float, nimg: int, part: MicroBatch, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Images of the generator in training, [n, C, h, w], and their un-mixed w [n, D]."""
         device, synthesis = self.processes.device, self.G.synthesis
@@ -258,17 +277,18 @@ class Trainer:
             ws = self.G.mapping(given["z"], one_hot)  # n L D
             w, mixed = ws[:, 0], self.G.mapping(given["z_mixed"], one_hot)
             ws = torch.where(given["mixes"][None, :, None], mixed, ws)
-            noise = [given[f"noise{i}"] for i in range(len(synthesis.noise_sizes(point.lod)))] if (
+            noise = [given[f"noise{i}"] for i in range(len(synthesis.noise_sizes(lod)))] if (
                 synthesis.config.noise
             ) else []
-            return synthesis(ws, point.lod, noise or "none"), w
-        noise = draw_noise(synthesis, point.lod, point.batch, part.rows, noise_seed, device)
-        ws = self.G.mapping(latents.z[part.rows].to(device), one_hot)  # n L D
+            return synthesis(ws, lod, noise or "none"), w
+        latents, noise_seed = self._draw(half, point, nimg)
+        noise = draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, device)
+        ws = self.G.mapping(self._sent(latents.z[part.rows]), one_hot)  # n L D
         w = ws[:, 0]
         if latents.cutoff is not None:
-            mixed = self.G.mapping(latents.z_mixed[part.rows].to(device), one_hot)
+            mixed = self.G.mapping(self._sent(latents.z_mixed[part.rows]), one_hot)
             ws = torch.cat([ws[:, : latents.cutoff], mixed[:, latents.cutoff :]], dim=1)
-        return synthesis(ws, point.lod, noise or "none"), w
+        return synthesis(ws, lod, noise or "none"), w
 
     def _reals(self, part: MicroBatch, lod: float, nimg: int, batch: int) -> torch.Tensor:
         """Real images as the discriminator sees them: [-1, 1], mirrored, cross-faded; [n, C, h, w]."""
@@ -291,23 +311,28 @@ class Trainer:
     def _taken(self, name: str, draw: Callable[[], torch.Tensor]) -> torch.Tensor:
         return draw() if self.given is None else self.given[name]
 
+    def _sent(self, drawn: torch.Tensor) -> torch.Tensor:
+        """What was drawn on the host, on the device; the host does not wait for it to arrive."""
+        device = self.processes.device
+        return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
+
     def _host_generator(self, *purpose: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.config.training.seed, *purpose))
 
     def draw_flips(self, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """Which reals are mirrored, bool [n]."""
         flip = torch.rand(batch, generator=self._host_generator("mirror", nimg)) >= 0.5
-        return flip[part.rows].to(self.processes.device)
+        return self._sent(flip[part.rows])
 
     def draw_between(self, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """Where WGAN-GP measures its gradient, [n, 1, 1, 1] in [0, 1)."""
         t = torch.rand(batch, 1, 1, 1, generator=self._host_generator("gp", nimg))
-        return t[part.rows].to(self.processes.device)
+        return self._sent(t[part.rows])
 
     def draw_augmentation(self, purpose: str, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """Random numbers of the augmentation, [n, transformations, 4]."""
         seed = seed_of(self.config.training.seed, "augment", purpose, nimg)
-        return draw_augmentation(self.config.augment.policy, batch, seed)[part.rows].to(self.processes.device)
+        return self._sent(draw_augmentation(self.config.augment.policy, batch, seed)[part.rows])
 
     def draw_all(self, half: str, point: Point, nimg: int, part: MicroBatch) -> dict[str, torch.Tensor]:
         """Everything a half step ("d" or "g") takes from outside, by name, for `given`."""
@@ -317,11 +342,14 @@ class Trainer:
         cutoff = config.generator.num_layers if latents.cutoff is None else latents.cutoff
         noise = draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device)
         found = {
-            "images": part.images.to(device), "labels": part.labels, "drawn_labels": part.drawn_labels,
-            "z": latents.z[part.rows].to(device), "z_mixed": latents.z_mixed[part.rows].to(device),
-            "mixes": (layers >= cutoff).to(device),
+            "images": part.images.to(device, non_blocking=True),
+            "labels": part.labels, "drawn_labels": part.drawn_labels,
+            "z": self._sent(latents.z[part.rows]), "z_mixed": self._sent(latents.z_mixed[part.rows]),
+            "mixes": self._sent(layers >= cutoff),
         }  # fmt: skip
         found |= {f"noise{i}": tensor for i, tensor in enumerate(noise)}
+        if lods.fade_of(point.lod):
+            found["fade"] = torch.full((), lods.fade_of(point.lod), device=device)
         if config.data.mirror:
             found["flips"] = self.draw_flips(part, nimg, batch)
         if config.loss.kind == "wgan-gp" and half == "d":
@@ -336,7 +364,7 @@ class Trainer:
         config = self.config.augment
         if config.policy and config.target is not None:
             sign_real = sums[STATISTICS.index("sign_real")]
-            self.augment_p = adapted(self.augment_p, sign_real, config.target, batch, config.full_kimg)
+            self.augment_p.copy_(adapted(self.augment_p, sign_real, config.target, batch, config.full_kimg))
 
     def _exchange(self, network: torch.nn.Module, *extra: torch.Tensor) -> None:
         """Sums gradients (and small extras) over the processes."""

@@ -1,5 +1,5 @@
 // Pictures on canvases, painted as frames arrive, without re-rendering the page.
-import { html, useEffect, useRef, useState } from "./html.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./html.js";
 import { connection } from "./connection.js";
 import { t } from "./i18n.js";
 
@@ -21,22 +21,20 @@ async function paint(canvas, frame) {
 // request: {model, recipes, look, side?} or null. Returns [ref(index) for canvases, error or null].
 export function useFrames(view, request) {
   const held = useRef(null);
-  held.current ||= { canvases: new Map(), frames: new Map(), refs: new Map(), places: "" };
+  held.current ||= { canvases: new Map(), frames: new Map(), refs: new Map(), recipes: [], since: 0 };
   const state = held.current;
   const [error, setError] = useState(null);
   const key = request ? JSON.stringify(request) : "";
+  useLayoutEffect(() => { // before anybody sees the canvases in their new order
+    if (request) move(state, request);
+  }, [view, key]);
   useEffect(() => {
     if (!request) return;
-    const places = request.model + JSON.stringify(request.recipes.map((recipe) => recipe.place));
-    if (places !== state.places) {
-      state.places = places;
-      for (const [index, canvas] of state.canvases) if (index < request.recipes.length) canvas.dataset.stale = "";
-    }
     connection.render(view, request, async (header, blob) => {
-      const bitmap = await createImageBitmap(blob).catch(() => null);
-      if (!bitmap) return;
+      const bitmap = await createImageBitmap(blob).catch((fault) => console.error(fault));
+      if (!bitmap) return void setError({ code: "internal" }); // rather said than left empty
       const older = state.frames.get(header.index);
-      if (older && older.header.id > header.id) return;
+      if (header.id < state.since || header.index >= state.recipes.length || (older && older.header.id > header.id)) return;
       const frame = { header, bitmap };
       state.frames.set(header.index, frame);
       const canvas = state.canvases.get(header.index);
@@ -48,7 +46,8 @@ export function useFrames(view, request) {
   const ref = (index) => {
     if (!state.refs.has(index)) {
       state.refs.set(index, (canvas) => {
-        if (!canvas) return void state.canvases.delete(index);
+        // Preact tells the canvas that was here of its leaving after the one that comes: nothing may be forgotten then.
+        if (!canvas) return;
         state.canvases.set(index, canvas);
         const frame = state.frames.get(index);
         if (frame) paint(canvas, frame);
@@ -57,6 +56,26 @@ export function useFrames(view, request) {
     return state.refs.get(index);
   };
   return [ref, error];
+}
+
+// What is shown where, once a request has other places than the last: pictures go along with their recipes, the rest
+// is marked until it has been drawn. Of several pictures, what is still to come of older requests is of other places.
+function move(state, { model, recipes }) {
+  const places = model + JSON.stringify(recipes.map((recipe) => recipe.place));
+  const names = recipes.map((recipe) => model + JSON.stringify(recipe));
+  const drawn = new Map(state.recipes.map((name, index) => [name, state.frames.get(index)]));
+  state.recipes = names;
+  if (places === state.places) return;
+  state.places = places;
+  if (recipes.length > 1) {
+    state.frames = new Map(names.map((name, index) => [index, drawn.get(name)]).filter(([, frame]) => frame));
+    state.since = connection.next;
+  }
+  for (const [index, canvas] of state.canvases) {
+    const frame = recipes.length > 1 && state.frames.get(index);
+    if (frame) paint(canvas, frame);
+    else if (index < recipes.length) canvas.dataset.stale = "";
+  }
 }
 
 // One canvas with its label; a button where something happens on a click.

@@ -1,5 +1,5 @@
 // The frame around the pages: navigation, model, language, theme, keys.
-import { html, render, useErrorBoundary } from "./html.js";
+import { html, render, useEffect, useErrorBoundary } from "./html.js";
 import { app, look, lookFromValues, readAddress, remember, useStore, writeAddress } from "./store.js";
 import { connection, getJson } from "./connection.js";
 import { LANGUAGES, language, preferred, setLanguage, t } from "./i18n.js";
@@ -15,6 +15,7 @@ import { Model } from "./pages/model.js";
 const PAGES = { explore: Explore, mix: Mix, edit: Edit, project: Project, walk: Walk, training: Training,
   model: Model };
 const NEEDS_STYLES = ["mix", "edit", "project", "walk"];
+const LOOK_AGAIN = 3000; // milliseconds
 const THEMES = ["auto", "light", "dark"];
 const KEYS = ["1-7", "?", "t", "r", "left-right", "arrows", "0", "n-p", "f", "d", "l", "space", "escape"];
 
@@ -25,10 +26,11 @@ function applyTheme(theme) {
 
 async function openModel(id) {
   const { first } = app.get().hello;
-  app.set({ model: id, info: first && first.id === id ? first : null, problem: null });
+  const same = app.get().model === id; // a second try: what is shown stays until it has been answered
+  if (!same) app.set({ model: id, info: first && first.id === id ? first : null, problem: null });
   try {
     const info = await getJson(`/api/models/${id}`);
-    if (app.get().model === id) app.set({ info });
+    if (app.get().model === id) app.set({ info, problem: null });
   } catch (error) {
     if (app.get().model === id) app.set({ problem: error });
   }
@@ -43,22 +45,36 @@ connection.onNewWeights = async (id, stamp) => {
   if (info && app.get().model === id) app.set({ info });
 };
 
-async function refresh() {
-  const hello = await getJson("/api/hello");
-  app.set({ hello });
-  return hello;
+// What there is, asked anew; one question at a time, so that no older answer comes after a newer one.
+let asking = null;
+function refresh() {
+  asking ||= getJson("/api/hello").then((hello) => app.set({ hello })).finally(() => { asking = null; });
+  return asking;
 }
 
 function follow(event) {
   const { page, values } = readAddress();
   const { hello, model } = app.get();
   const known = page in PAGES ? page : "explore";
+  if (known !== page) history.replaceState(null, "", "#/explore");
+  if (event && known !== app.get().page) refresh().catch(() => {}); // training may have made a model since
   // The links of the navigation name only the model: what was set stays set.
-  if (!event || Object.keys(values).some((key) => key !== "m")) look.set(lookFromValues(values));
-  app.set({ page: known });
+  const told = Object.keys(values).some((key) => key !== "m");
+  if (!event || told) look.set(lookFromValues(values));
+  app.set((old) => ({ ...old, page: known, visit: old.visit + (event && told ? 1 : 0) }));
   const ids = hello.models.map((entry) => entry.id);
   const wanted = ids.includes(values.m) ? values.m : ids.includes(model) ? model : ids[0];
-  if (wanted && wanted !== model) openModel(wanted);
+  if (wanted && (wanted !== model || app.get().problem)) openModel(wanted);
+}
+
+const again = () => refresh().then(() => follow()).catch(() => {}); // a lost studio is told about elsewhere
+
+// Looks every few seconds while there is nothing to draw, so that a model that appears is there without a reload.
+function useLookingAgain() {
+  useEffect(() => {
+    const timer = setInterval(() => document.hidden || again(), LOOK_AGAIN);
+    return () => clearInterval(timer);
+  }, []);
 }
 
 function App() {
@@ -129,25 +145,33 @@ function Rate() {
 }
 
 function Body() {
-  const { hello, page, info, problem } = useStore(app);
+  const { hello, page, info, problem, visit } = useStore(app);
   if (!hello) return html`<p class="faint loading" role="status">${t("app.loading")}</p>`;
   if (page === "training") return html`<${Training} />`;
-  if (!hello.models.length) {
-    return html`<${Empty} title=${t("empty.models.title")}><p>${t("empty.models.text")}</p><pre>
-      <code>stylegan studio model.safetensors
-stylegan studio runs/</code></pre><${Button} icon="reset" label=${t("empty.again")}
-  onClick=${async () => { await refresh(); follow(); }} /></${Empty}>`;
-  }
-  if (problem) {
-    return html`<${Empty} title=${t("empty.model.title")}><p>${t(`error.${problem.code || "internal"}`)}</p><p
-      lang="en" class="faint">${problem.message}</p></${Empty}>`;
-  }
+  if (!hello.models.length) return html`<${NoModel} />`;
+  if (problem) return html`<${BadModel} problem=${problem} />`;
   if (!info) return html`<p class="faint loading" role="status">${t("app.opening")}</p>`;
   if (!info.styles && NEEDS_STYLES.includes(page)) {
     return html`<${Empty} title=${t("empty.styles.title")}><p>${t("empty.styles.text")}</p></${Empty}>`;
   }
   const Page = PAGES[page];
-  return html`<${Page} key=${info.id + info.stamp} />`;
+  // Another address of the same page begins it anew; Explore follows by itself.
+  return html`<${Page} key=${info.id + info.stamp + (page === "explore" ? "" : `.${visit}`)} />`;
+}
+
+function NoModel() {
+  useLookingAgain();
+  return html`<${Empty} title=${t("empty.models.title")}><p>${t("empty.models.text")}</p><pre>
+    <code>stylegan studio model.safetensors
+stylegan studio runs/</code></pre><${Button} icon="reset" label=${t("empty.again")} onClick=${again} /></${Empty}>`;
+}
+
+// A file that cannot be read may be one that is being written.
+function BadModel({ problem }) {
+  useLookingAgain();
+  return html`<${Empty} title=${t("empty.model.title")}><p>${t(`error.${problem.code || "internal"}`)}</p><p
+    lang="en" class="faint">${problem.message}</p><${Button} icon="reset" label=${t("empty.again")}
+    onClick=${again} /></${Empty}>`;
 }
 
 // A fault in one page leaves the others usable.

@@ -49,6 +49,7 @@ export const app = createStore({
   problem: null, // why there is no info
   connected: true,
   page: "explore",
+  visit: 0, // how often an address with settings was opened
   theme: remembered("theme", "auto"),
   help: false,
   rate: { fps: 0, ms: 0 },
@@ -69,7 +70,13 @@ export function readAddress() {
   return { page: path || "explore", values: Object.fromEntries(new URLSearchParams(query)) };
 }
 
+// A page's settings are written a moment after they change. Whoever goes elsewhere in between wins: otherwise the
+// address would name the page that has been left, and the next look at it would go back there.
 let timer = 0;
+addEventListener("click", (event) => {
+  if (event.target instanceof Element && event.target.closest('a[href^="#"]')) clearTimeout(timer);
+}, true);
+
 export function writeAddress(page, values, push = false) {
   clearTimeout(timer);
   const write = () => {
@@ -81,8 +88,9 @@ export function writeAddress(page, values, push = false) {
     if (push) location.hash = next;
     else history.replaceState(null, "", next);
   };
+  const from = location.hash;
   if (push) write();
-  else timer = setTimeout(write, 120);
+  else timer = setTimeout(() => location.hash === from && readAddress().page === page && write(), 120);
 }
 
 export function lookToValues(value) {

@@ -7,6 +7,7 @@ import { FrameError, Tile, useFrames } from "../frames.js";
 import { Button, Section, SeedInput, useKeys } from "../ui.js";
 import { LookPanel } from "../controls.js";
 import { LayerChoice, PictureDialog } from "../picture.js";
+import { parsePoint, pointText } from "../points.js";
 import { t } from "../i18n.js";
 
 const MOST = 8;
@@ -20,12 +21,55 @@ function seedList(text, fallback) {
 function fromAddress(info) {
   const { values } = readAddress();
   const [from, to] = info.ranges.middle || info.ranges.coarse;
-  const layers = (values.layers
-    || "").split("_").filter((part) => /^\d+$/.test(part)).map(Number).filter((layer) => layer < info.layers);
+  const rows = seedList(values.a, [0, 1, 2, 3]);
+  const columns = seedList(values.b, [10, 11, 12, 13, 14]);
   return {
-    rows: seedList(values.a, [0, 1, 2, 3]), columns: seedList(values.b, [10, 11, 12, 13, 14]),
-    layers: layers.length ? layers : Array.from({ length: to - from + 1 }, (_, i) => from + i), locked: {},
+    rows, columns, layers: layerList(values.layers, "_", info) || Array.from({ length: to - from + 1 },
+      (_, i) => from + i),
+    locked: readLocked(values.lock, rows.length, columns.length, info),
   };
+}
+
+// "4_5" -> [4, 5]; "none" -> []; null where nothing is said.
+function layerList(text, between, info) {
+  if (text === "none") return [];
+  const found = (text || "").split(between).filter((part) => /^\d+$/.test(part)).map(Number)
+    .filter((layer) => layer < info.layers);
+  return found.length ? found : null;
+}
+
+const layerText = (layers, between) => layers.join(between) || "none";
+
+// Locked cells in the address: row*column*A*B*layers, joined by "_"; A and B with their class, as 5 or 5c1.
+function writeLocked(locked) {
+  return Object.entries(locked).map(([at, { place, mix }]) => [at.replace(" ", "*"), pointText(place),
+    pointText(mix[0].point), layerText(mix[0].layers, ".")].join("*")).join("_") || null;
+}
+
+function readLocked(text, rows, columns, info) {
+  const result = {};
+  for (const part of (text || "").split("_").slice(0, MOST * MOST)) {
+    const [i, j, a, b, layers] = part.split("*");
+    const [place, point] = [a, b].map((one) => parsePoint(one || ""));
+    const chosen = layerList(layers, ".", info);
+    if (!/^\d$/.test(i) || !/^\d$/.test(j) || i >= rows || j >= columns) continue;
+    if (place?.kind !== "seed" || point?.kind !== "seed" || !chosen) continue;
+    if ([place, point].some(({ cls }) => cls !== null && cls >= info.classes)) continue;
+    result[`${i} ${j}`] = { place, mix: [{ point, layers: chosen }] };
+  }
+  return result;
+}
+
+// The locked cells once a row (side 0) or a column (side 1) has gone: its own go, those behind it move up.
+function withoutLine(locked, side, gone) {
+  const result = {};
+  for (const [at, recipe] of Object.entries(locked)) {
+    const place = at.split(" ").map(Number);
+    if (place[side] === gone) continue;
+    if (place[side] > gone) place[side] -= 1;
+    result[place.join(" ")] = recipe;
+  }
+  return result;
 }
 
 export function Mix() {
@@ -36,8 +80,8 @@ export function Mix() {
   const change = (part) => setState((old) => ({ ...old, ...part }));
   const { rows, columns, layers, locked } = state;
   useEffect(() => {
-    writeAddress("mix", { m: model, a: rows.join("_"), b: columns.join("_"), layers: layers.join("_"),
-      ...lookToValues(settings) });
+    writeAddress("mix", { m: model, a: rows.join("_"), b: columns.join("_"), layers: layerText(layers, "_"),
+      lock: writeLocked(locked), ...lookToValues(settings) });
   }, [state, settings, model]);
   const recipes = useMemo(() => {
     const source = (seed) => ({ place: seedPoint(seed, settings.cls) });
@@ -63,14 +107,15 @@ export function Mix() {
       onChange=${(seed) => change({ [name]: seeds.map((old, j) => (j === i ? seed : old)) })} />
     ${seeds.length > 1 && html`<button type="button" class="mix-remove"
       aria-label=${t("mix.remove", { seed: seeds[i] })}
-      onClick=${() => change({ [name]: seeds.filter((_, j) => j !== i), locked: {} })}>×</button>`}</div></div>`;
+      onClick=${() => change({ [name]: seeds.filter((_, j) => j !== i),
+        locked: withoutLine(locked, name === "rows" ? 0 : 1, i) })}>×</button>`}</div></div>`;
   return html`<div class="with-panel">
     <section class="stage">
       <div class="toolbar"><h1>${t("mix.title")}</h1><span class="grow"></span>
         <${Button} icon="plus" label=${t("mix.row")} disabled=${rows.length >= MOST}
           onClick=${() => change({ rows: [...rows, randomSeed()] })} />
         <${Button} icon="plus" label=${t("mix.column")} disabled=${columns.length >= MOST}
-          onClick=${() => change({ columns: [...columns, randomSeed()], locked: {} })} />
+          onClick=${() => change({ columns: [...columns, randomSeed()] })} />
         <${Button} icon="shuffle" label=${t("explore.shuffle")} onClick=${shuffle} /></div>
       <${FrameError} error=${error} />
       <div class="mix-scroll" tabindex="0" role="region" aria-label=${t("mix.title")}>

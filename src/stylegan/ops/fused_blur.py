@@ -1,0 +1,135 @@
+"""Fast forms on a GPU: the blur, alone and together with the bias and activation before it, as Triton kernels.
+
+The functions compute what those of the same name in ops.resample do, and are called by them where ops.switch.kernels
+says so; to any order of differentiation, each order one pass (R1 needs two orders).
+
+Shapes: x [N, C, H, W] contiguous or channels-last (anything else is copied); bias [C].
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from stylegan.ops import fused
+from stylegan.ops.fused import SLOPES, dense, launch, like, power_of_two
+
+ROWS = 16  # that a program slides down
+
+
+def _filter(
+    x: torch.Tensor,
+    taps: tuple[float, float],
+    enters: str = "plain",
+    u: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    more: torch.Tensor | None = None,
+    slope: float = 0.0,
+    masks: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The kernel `blur` on x, laid out as u where there is one: (y, sums [N, programs, C] if it masks)."""
+    x = dense(x) if u is None else like(x, u)
+    n, c, h, w = x.shape
+    last = not x.is_contiguous() or c > 1 == h * w
+    bc = min(power_of_two(c), 64) if last else 1
+    bw = min(power_of_two(w), max(fused.TILE // 2 // bc, 1))
+    bands, columns = -(-h // ROWS), -(-w // bw)
+    strides = (c * h * w, w * c, c, 1) if last else (c * h * w, w, 1, h * w)
+    y = torch.empty_like(x)
+    sums = torch.empty(n if masks else 0, bands * columns, c, device=x.device, dtype=torch.float32)
+    launch(
+        "blur", (bands * columns, n, -(-c // bc)),
+        x, x if u is None else u, x if bias is None else bias, x if more is None else more, y, sums, h, w, c, *strides,
+        bands, *taps, SLOPE=slope, ENTERS=enters, MASKS=masks, HAS_MORE=more is not None,
+        ROWS=ROWS, BW=bw, BC=bc, num_warps=4,
+    )  # fmt: skip
+    return y, sums
+
+
+def _taps(taps: tuple[float, ...], normalize: bool) -> tuple[float, float]:
+    """(outer, inner) of three symmetric taps."""
+    total = sum(taps) if normalize else 1.0
+    return taps[0] / total, taps[1] / total
+
+
+class _Blur(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, taps: tuple[float, float]) -> torch.Tensor:
+        ctx.taps = taps
+        return _filter(x, taps)[0]
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _Blur.apply(dy, ctx.taps), None  # symmetric taps: its own adjoint
+
+
+def blur(x: torch.Tensor, taps: tuple[float, ...], normalize: bool) -> torch.Tensor:
+    """ops.resample.blur2d for three symmetric taps."""
+    return _Blur.apply(x, _taps(taps, normalize))
+
+
+class _ActivationBlur(torch.autograd.Function):
+    """B(leaky(u)), u = x + bias; its derivative by x, v -> B(leaky'(u)·v), has an adjoint as cheap. Keeps x only."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, x: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float]
+    ) -> torch.Tensor:
+        ctx.save_for_backward(x, bias)
+        ctx.slope, ctx.taps = slope, taps
+        return _filter(x, taps, "activated", bias=bias, slope=slope)[0]
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, bias = ctx.saved_tensors
+        dx, db = _ActivationBlurGradient.apply(dy, x.detach(), bias.detach(), ctx.slope, ctx.taps)
+        return dx, db.to(bias.dtype), None, None
+
+
+class _ActivationBlurGradient(torch.autograd.Function):
+    """leaky'(u)·B(g) and its sum per channel: linear in g."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, g: torch.Tensor, x: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx.set_materialize_grads(False)
+        ctx.save_for_backward(x, bias)
+        ctx.slope, ctx.taps = slope, taps
+        dx, sums = _filter(g, taps, u=x, bias=bias, slope=slope, masks=True)
+        return dx, sums.sum(dim=(0, 1))
+
+    @staticmethod
+    def backward(
+        ctx: Any, ddx: torch.Tensor | None, ddb: torch.Tensor | None
+    ) -> tuple[torch.Tensor | None, ...]:
+        x, bias = ctx.saved_tensors
+        if ddx is None and ddb is None:
+            return None, None, None, None, None
+        ddx = torch.zeros_like(x) if ddx is None else ddx
+        return _ActivationBlurTangent.apply(ddx, ddb, x, bias, ctx.slope, ctx.taps), None, None, None, None
+
+
+class _ActivationBlurTangent(torch.autograd.Function):
+    """B(leaky'(u)·(v + more)): linear in v [N, C, H, W] and more [C], the adjoint of `_ActivationBlurGradient`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, v: torch.Tensor, more: torch.Tensor | None, x: torch.Tensor, bias: torch.Tensor, slope: float,
+        taps: tuple[float, float],
+    ) -> torch.Tensor:  # fmt: skip
+        ctx.save_for_backward(x, bias)
+        ctx.slope, ctx.taps, ctx.has_more = slope, taps, more is not None
+        return _filter(v, taps, "masked", u=x, bias=bias, more=more, slope=slope)[0]
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        x, bias = ctx.saved_tensors
+        dv, dmore = _ActivationBlurGradient.apply(dy, x, bias, ctx.slope, ctx.taps)
+        return dv, dmore if ctx.has_more else None, None, None, None, None
+
+
+def activation_blur(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str, taps: tuple[float, ...]) -> torch.Tensor:
+    """ops.resample.bias_activate_blur2d for three symmetric taps, to any order of differentiation."""
+    return _ActivationBlur.apply(dense(x), bias, SLOPES[nonlinearity], _taps(taps, True))

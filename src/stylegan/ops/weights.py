@@ -1,0 +1,38 @@
+"""The run-time multiplier of equalised weights, together with the change of type (Progressive GAN, section 4.1)."""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import Any
+
+import torch
+
+from stylegan.ops.switch import exporting
+
+
+def scaled(weight: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
+    """weight·scale in another type, laid out as the weight is; multiplied in float32 or float64, then rounded once."""
+    if dtype == weight.dtype or exporting():
+        return (weight if scale == 1.0 else weight * scale).to(dtype)
+    return _Scaled.apply(weight, scale, dtype)
+
+
+@cache
+def _multiplier(scale: float, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """[1]: with an axis, so that a product with bfloat16 is taken in this type."""
+    with torch.inference_mode(False):  # kept, and used by autograd later
+        return torch.full((1,), scale, dtype=dtype, device=device)
+
+
+class _Scaled(torch.autograd.Function):
+    """One pass where multiplication and conversion are two; linear, so its derivative is itself."""
+
+    @staticmethod
+    def forward(ctx: Any, x: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
+        ctx.scale, ctx.dtype = scale, x.dtype
+        y = torch.empty_like(x, dtype=dtype)
+        return torch.mul(x, _multiplier(scale, torch.promote_types(x.dtype, torch.float32), x.device), out=y)
+
+    @staticmethod
+    def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
+        return _Scaled.apply(dy, ctx.scale, ctx.dtype), None, None
