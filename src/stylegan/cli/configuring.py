@@ -68,7 +68,7 @@ def configure(
     if stored is not None and same and start_from is not None and stored.training.start_from == _named(start_from):
         origin: list[Choice] = []  # what came from there is in the run, which can go on without it
     else:
-        changes, origin = _from_source(start_from, changes, height, width)
+        changes, origin = _from_source(start_from, changes, height, width, classes)
     if stored is not None and same:
         return Setup(_changed(stored, changes, resolution, labels, (height, width), classes), dataset)
     if preset_name == "auto":
@@ -83,7 +83,9 @@ def _tell(info: PreparedInfo) -> None:
     click.echo(f"prepared, so that later trainings begin at once:\n{summary(info)}", err=True)
 
 
-def _from_source(start_from: Path | None, changes: Diff, height: int, width: int) -> tuple[Diff, list[Choice]]:
+def _from_source(
+    start_from: Path | None, changes: Diff, height: int, width: int, classes: int
+) -> tuple[Diff, list[Choice]]:
     """The user's changes on top of what starting from other weights asks for, and what that was."""
     blocks = changes.get("training", {}).get("freeze_d", 0)
     _, _, top = split_size(height, width)
@@ -98,7 +100,7 @@ def _from_source(start_from: Path | None, changes: Diff, height: int, width: int
     if start_from is None or source is None:
         return changes, []
     first = min(max(source.resolution, 8), nominal(top))
-    diff = merge(source.architecture(), {"schedule": {"initial_resolution": first}})
+    diff = merge(source.architecture(classes), {"schedule": {"initial_resolution": first}})
     diff = merge(diff, {"training": {"start_from": _named(start_from)}})
     reasons = [
         Choice("networks", f"as in {start_from}", "so that its weights fit", ("generator.fmap_max",)),
