@@ -85,7 +85,8 @@ def inspect(path: str | Path) -> Report:
         raise UserError(f"{path}: {shipped.missing(path)}")
     kind = sniff(path)
     if kind == "snapshot":
-        return _snapshot(path)
+        in_run = path.name == "tensors.safetensors" and (path.parent / "state.json").exists()
+        return _folder(path.parent) if in_run else _snapshot(path)
     return _pickle(path) if kind == "pickle" else _checkpoint(path)
 
 
@@ -191,17 +192,44 @@ def _folder(path: Path) -> Report:
     tensors = path / "tensors.safetensors"
     report = _report(tensors, "checkpoint of a run of stylegan-torch (safetensors and JSON)")
     _, shapes, report.precision = _header(tensors)
+    run = path.parent.parent
     try:
-        config = json.loads((path.parent.parent / "config.json").read_text())
-        _describe(report, GeneratorConfig.model_validate(config["generator"]), config["loss"]["mixing"], {})
+        config = json.loads((run / "config.json").read_text())
+        generator = GeneratorConfig.model_validate(config["generator"])
+        discriminator = DiscriminatorConfig.model_validate(config["discriminator"])
+        _describe(report, generator, config["loss"]["mixing"], _facts_beside(run))
     except (OSError, ValueError, KeyError, TypeError):
         report.notes.append("the run's config.json is not beside it; sizes are unknown")
+    else:
+        with torch.device("meta"):
+            made: dict[str, Generator | Discriminator] = {
+                "G_ema": Generator(generator),
+                "G": Generator(generator),
+                "D": Discriminator(discriminator),
+            }
+        for role, network in made.items():
+            _compare(tensors, role, network, shapes)
+            report.networks.append(describe_network(role, network))
     parts: dict[str, int] = {}
     for name, shape in shapes.items():
         parts[name.split(".")[0]] = parts.get(name.split(".")[0], 0) + torch.Size(shape).numel()
+    try:
+        progress = json.loads((path / "state.json").read_text())["progress"]
+        report.kimg, report.lod = progress["nimg"] / 1000, max(float(progress["lod"]), 0.0)
+    except (OSError, ValueError, KeyError, TypeError):
+        report.kimg = None
     report.notes.append(_progress(path / "state.json"))
     report.notes += [f"{part}: {count:,} numbers" for part, count in parts.items()]
     return report
+
+
+def _facts_beside(run: Path) -> dict[str, Any]:
+    """Training facts (data, lineage) from a run's model file; {} where there is none yet."""
+    try:
+        facts = json.loads(_header(run / "model.safetensors")[0]["stylegan"])["training"]
+        return dict(facts) if isinstance(facts, dict) else {}
+    except (UserError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _progress(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,27 @@ def test_trains_on_a_folder_and_says_where_it_stands(stylegan, photos, small, tm
     again = stylegan("train", photos, "--out", run, *small)
     assert again.code == 0
     assert "finished at 0.1 kimg; nothing left to do" in again.err
+
+
+def test_a_raw_folder_is_prepared_once_and_what_was_left_out_is_named(stylegan, photos, small, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    (folder / "broken.png").write_bytes(b"no image")
+    answer = stylegan("train", folder, "--out", tmp_path / "run", *small, "--dry-run")
+    assert answer.code == 0, answer.err
+    assert "images      24, 1 left out" in answer.err
+    assert "broken.png: not an image" in answer.err
+    assert answer.out.lstrip().startswith("{")  # the configuration alone
+    assert "left out" not in stylegan("train", folder, "--out", tmp_path / "run", *small, "--dry-run").err
+    (folder / "second.png").write_bytes(b"no image either")
+    assert "left out" not in stylegan("train", folder, "--out", tmp_path / "run", *small, "--dry-run", "--quiet").err
+
+
+@pytest.mark.parametrize("kimg", ["-1", "0", "nan"])
+def test_a_length_that_is_none_is_told_in_one_sentence(stylegan, photos, tmp_path, kimg):
+    answer = stylegan("train", photos, "--out", tmp_path / "run", "--kimg", kimg)
+    assert answer.code == 2
+    assert answer.err == f"error: schedule.total_kimg {kimg}: should be greater than 0\n"
 
 
 def test_labels_come_from_a_prepared_set(stylegan, photos, small, tmp_path):

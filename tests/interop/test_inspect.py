@@ -17,7 +17,7 @@ from stylegan.errors import UserError
 from stylegan.importing import read
 from stylegan.inspection import configuration, describe_network, inspect
 from stylegan.networks import Discriminator, Generator
-from tests.interop import foreign_files
+from tests.interop import foreign_files, official_files
 
 PARITY = Path(__file__).parents[1] / "parity"
 
@@ -93,6 +93,15 @@ def test_foreign_files(tmp_path: Path) -> None:
     assert "learned picture per class" in run(str(tmp_path / "d.pth"))
 
 
+def test_a_pickle_without_source_text(tmp_path: Path) -> None:
+    networks = official_files.small("progan", {"num_channels": 3, "resolution": 8, "label_size": 0, "fmap_max": 4})
+    networks[0].state["build_module_src"] = None
+    (tmp_path / "a.pkl").write_bytes(official_files.dumps(networks))
+    text = run(str(tmp_path / "a.pkl"))
+    assert "G: G_paper, source not in the file" in text
+    assert "Gs: G_paper, source sha256" in text
+
+
 def test_run_folder_and_checkpoint(tmp_path: Path) -> None:
     """Headers and JSON only; a small run is imitated here."""
     from safetensors.torch import save_file
@@ -106,13 +115,24 @@ def test_run_folder_and_checkpoint(tmp_path: Path) -> None:
     folder.mkdir(parents=True)
     progress = {"nimg": 1500, "lod": 0.5, "finished": True}
     (folder / "state.json").write_text(json.dumps({"progress": progress}))
-    save_file({"G.a": torch.zeros(3), "adam_g.a.exp_avg": torch.zeros(3)}, folder / "tensors.safetensors")
+    networks = {"G": Generator(config), "G_ema": Generator(config), "D": Discriminator(config)}
+    tensors = {f"{role}.{key}": t.clone() for role, made in networks.items() for key, t in made.state_dict().items()}
+    tensors["adam_g.a.exp_avg"] = torch.zeros(3)
+    save_file(tensors, folder / "tensors.safetensors")
     text = run(str(tmp_path))
     assert "checkpoint 00000001500: 1.5 kimg, lod 0.5, finished" in text
     assert "8x8" in text
     text = run(str(folder))
     assert "adam_g: 3 numbers" in text
     assert "8x8" in text
+    assert text == run(str(folder / "tensors.safetensors"))
+    report = inspect(folder)
+    assert (report.kimg, report.lod) == (1.5, 0.5)
+    assert [network.role for network in report.networks] == ["G_ema", "G", "D"]
+    tensors["G.w_avg"] = torch.zeros(3)
+    save_file(tensors, folder / "tensors.safetensors")
+    with pytest.raises(UserError, match=r"do not fit the G .*w_avg"):
+        inspect(folder)
     with pytest.raises(UserError, match="neither a run folder"):
         inspect(tmp_path / "checkpoints")
 

@@ -105,13 +105,12 @@ def test_converted_pickles_compute_the_official_function(kind: str, name: str, t
     made = read(tmp_path / "a.pkl", training=True)
     assert made.generator_raw is not None
     assert made.discriminator is not None
-    labels = wanted["y"].float() if kwargs["label_size"] else None
+    z, labels = wanted["z"].float(), wanted["y"].float() if kwargs["label_size"] else None
     for ops in ("reference", "fast"):
         with using_ops(ops):
             for lod in lods:
                 for role, network in (("G", made.generator_raw), ("Gs", made.generator)):
-                    some = None if labels is None else labels[:4]
-                    images = network(wanted["z"].float(), some, noise="stored", lod=lod)
+                    images = network(z, None if labels is None else labels[:4], noise="stored", lod=lod)
                     near(images, wanted[role, lod])
                 near(made.discriminator(wanted["images", lod].float(), labels, lod=lod), wanted["D", lod])
 

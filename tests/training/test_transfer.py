@@ -185,6 +185,34 @@ def test_a_run_goes_on_without_its_source_and_a_failed_first_command_is_no_run(r
     assert "finished" in answer.output
 
 
+@pytest.mark.parametrize("labels", [False, True])
+@pytest.mark.parametrize("mapping", ["progan", "style without layers"])
+def test_networks_without_a_mapping_network(tmp_path, labels, mapping):
+    """Their w is the input, so that its width follows from the new data's classes, in preset auto as well."""
+    from click.testing import CliRunner
+
+    from stylegan.cli import cli
+    from stylegan.data.prepare import prepare_arrays
+    from stylegan.importing import read
+    from tests.interop import official_files
+
+    kwargs = {"num_channels": 1, "resolution": 16, "label_size": 3, "fmap_base": 32, "fmap_max": 8, "latent_size": 6}
+    kind = "progan"
+    if mapping != "progan":
+        kind, kwargs = "style", kwargs | {"mapping_layers": 0, "dlatent_size": 12}
+    (tmp_path / "a.pkl").write_bytes(official_files.dumps(official_files.small(kind, kwargs)))
+    made = read(tmp_path / "a.pkl", training=True)
+    model = tmp_path / "a.safetensors"
+    save_snapshot(model, made.generator, made.discriminator, made.generator_raw, training=made.training)
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (16, 1, 16, 16), dtype=np.uint8)
+    prepare_arrays(images, np.arange(16) % 4, tmp_path / "data")
+    words = ["train", tmp_path / "data", "--out", tmp_path / "run", "--from", model, "--kimg", 0.016, "--batch", 4]
+    answer = CliRunner().invoke(cli, [str(word) for word in words] + ["--labels"] * labels)
+    assert answer.exit_code == 0, (answer.output, answer.exception)
+    assert load(tmp_path / "run" / "model.safetensors").generator.config.labels == 4 * labels
+
+
 def test_files_of_other_programs_are_named_as_such(tmp_path):
     (tmp_path / "a.pkl").write_bytes(b"\x80\x04N.")
     with pytest.raises(UserError, match=r"another program.s is converted first: stylegan convert a\.pkl"):

@@ -6,6 +6,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import click
 import torch
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +17,7 @@ from stylegan.config.auto import Choice, Facts, choose
 from stylegan.config.presets import Diff, complete, merge, preset
 from stylegan.data.cache import open_or_prepare
 from stylegan.data.dataset import Dataset
+from stylegan.data.report import PreparedInfo, summary
 from stylegan.distributed import choose_device
 from stylegan.errors import UserError
 from stylegan.lod import nominal, split_size
@@ -40,14 +42,16 @@ def configure(
     labels: bool | None = None,
     device: str = "auto",
     start_from: Path | None = None,
+    tell: bool = False,
 ) -> Setup:
     """Resolves a preset, the data's facts and the user's changes, in that order. UserError for what does not fit.
 
     An existing run that was started with the same preset keeps what was chosen for it then, so that it goes on
-    wherever it is resumed; the user's changes are compared with it by the run folder.
+    wherever it is resumed; the user's changes are compared with it by the run folder. tell: say what becomes of
+    images that have to be prepared first.
     """
     torch_device = choose_device(device)
-    dataset = open_or_prepare(data)
+    dataset = open_or_prepare(data, tell=_tell, progress="bar") if tell else open_or_prepare(data)
     changes = dict(changes or {})
     height, width = _resolution(resolution, dataset)
     use_labels = bool(labels if labels is not None else changes.get("data", {}).get("use_labels", False))
@@ -64,7 +68,7 @@ def configure(
     if stored is not None and same and start_from is not None and stored.training.start_from == _named(start_from):
         origin: list[Choice] = []  # what came from there is in the run, which can go on without it
     else:
-        changes, origin = _from_source(start_from, changes, height, width)
+        changes, origin = _from_source(start_from, changes, height, width, classes)
     if stored is not None and same:
         return Setup(_changed(stored, changes, resolution, labels, (height, width), classes), dataset)
     if preset_name == "auto":
@@ -75,7 +79,13 @@ def configure(
     return Setup(preset(preset_name, (height, width), dataset.channels, classes, changes), dataset, origin)
 
 
-def _from_source(start_from: Path | None, changes: Diff, height: int, width: int) -> tuple[Diff, list[Choice]]:
+def _tell(info: PreparedInfo) -> None:
+    click.echo(f"prepared, so that later trainings begin at once:\n{summary(info)}", err=True)
+
+
+def _from_source(
+    start_from: Path | None, changes: Diff, height: int, width: int, classes: int
+) -> tuple[Diff, list[Choice]]:
     """The user's changes on top of what starting from other weights asks for, and what that was."""
     blocks = changes.get("training", {}).get("freeze_d", 0)
     _, _, top = split_size(height, width)
@@ -90,7 +100,7 @@ def _from_source(start_from: Path | None, changes: Diff, height: int, width: int
     if start_from is None or source is None:
         return changes, []
     first = min(max(source.resolution, 8), nominal(top))
-    diff = merge(source.architecture(), {"schedule": {"initial_resolution": first}})
+    diff = merge(source.architecture(classes), {"schedule": {"initial_resolution": first}})
     diff = merge(diff, {"training": {"start_from": _named(start_from)}})
     reasons = [
         Choice("networks", f"as in {start_from}", "so that its weights fit", ("generator.fmap_max",)),

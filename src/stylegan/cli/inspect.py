@@ -62,7 +62,7 @@ def _facts(report: Report) -> Table:
             ("resolution", f"{width}x{height}, {report.channels} channels"),
             ("labels", _labels(report)),
             ("lod", unknown if report.lod is None else f"{report.lod:g}"),
-            ("kimg", unknown if report.kimg is None else f"{report.kimg:,.1f}"),
+            ("kimg", unknown if report.kimg is None else f"{report.kimg:,.{1 if report.kimg >= 1 else 3}f}"),
             ("attribution", report.attribution or unknown),
         ]
     if report.precision:
@@ -86,17 +86,15 @@ def _origin(entry: dict[str, Any]) -> str:
     """One entry of the lineage on a few lines."""
     lines = []
     if "from" in entry:  # of `train --from`
-        return f"trained on from {entry['from']}\nsha256 {entry.get('sha256', 'not recorded')}"
+        lod, sha256 = entry.get("lod", "?"), entry.get("sha256", "not recorded")
+        return f"trained on from {entry['from']} (lod {lod})\nsha256 {sha256}"
     if entry.get("event") != "read":
-        if "from" in entry:
-            lines.append(f"trained on from {entry['from']} (lod {entry.get('lod', '?')})")
-        else:
-            lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
+        lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
         lines.append(f"sha256 {entry.get('sha256', 'not recorded')}")
     for role, network in (entry.get("networks") or {}).items():
-        sources = sorted(set((network.get("source_sha256") or {}).values()))
-        hashes = ", ".join(str(source)[:16] for source in sources)
-        lines.append(f"{role}: {network.get('function')}, source sha256 {hashes}")
+        sources = {str(source)[:16] for source in (network.get("source_sha256") or {}).values() if source}
+        hashes = f"sha256 {', '.join(sorted(sources))}" if sources else "not in the file"
+        lines.append(f"{role}: {network.get('function')}, source {hashes}")
     return "\n".join(lines)
 
 

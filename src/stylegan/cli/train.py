@@ -65,10 +65,14 @@ def command(ctx: click.Context, data: str, out: str, preset_name: str, **options
     diff = _shortcuts(options)
     for name, value in parse_overrides(ctx.args).items():
         diff = merge(diff, {name: value})
+    kimg = diff.get("schedule", {}).get("total_kimg")
+    if isinstance(kimg, int | float) and not kimg > 0:  # before phases are made of it, which would be wrong as well
+        raise UserError(f"schedule.total_kimg {kimg:g}: should be greater than 0")
     quiet = options["quiet"] or int(os.environ.get("RANK", "0")) > 0
     setup = configure(
         data=Path(data), out=Path(out), preset_name=preset_name, changes=diff, resolution=options["resolution"],
         labels=options["labels"], device=options["device"], start_from=options["start_from"],
+        tell=not quiet,
     )  # fmt: skip
     if not quiet:
         print_choices(setup)

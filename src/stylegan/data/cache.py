@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from stylegan.data.dataset import Dataset
 from stylegan.data.locking import locked
 from stylegan.data.prepare import prepare
 from stylegan.data.pyramid import parse_resolution
+from stylegan.data.report import PreparedInfo
 from stylegan.data.sources import is_prepared, open_source
 from stylegan.errors import UserError
 
@@ -21,6 +23,7 @@ from stylegan.errors import UserError
 def open_or_prepare(
     path: str | Path,
     cache_dir: str | Path | None = None,  # None: the user's cache folder
+    tell: Callable[[PreparedInfo], None] | None = None,  # hears what became of the images where they are prepared
     **options: Any,  # of prepare(), without `out` and `overwrite`
 ) -> Dataset:
     """A prepared set is opened; a folder or zip of images is prepared into the cache, once, and opened.
@@ -41,7 +44,9 @@ def open_or_prepare(
         except OSError as error:
             raise UserError(f"{folder}: cannot be written ({error.strerror}); choose another cache") from error
         with locked(folder.parent, wait=True):
-            prepare(path, folder, **options)
+            info = prepare(path, folder, **options)
+        if tell is not None:
+            tell(info)
     return Dataset.open(folder)
 
 

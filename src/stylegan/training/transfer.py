@@ -55,12 +55,14 @@ class Source:
         """Nominal side of the highest level these weights have been trained to."""
         return lods.nominal(lods.level_of(self.lod, self.generator.top))
 
-    def architecture(self) -> Diff:
+    def architecture(self, classes: int = 0) -> Diff:
         """The networks' settings, less what the new data decides (size, channels, classes)."""
         decided = {"resolution", "base", "channels", "labels"}
         diff: Diff = {"generator": self.generator.model_dump(exclude=decided)}
-        if self.generator.mapping_layers == 0:
-            diff["generator"].pop("w_dim")  # follows from z and the labels
+        if self.generator.mapping_layers == 0:  # then w is the input, whose width follows from z and the labels
+            z_dim = self.generator.z_dim
+            added = z_dim * bool(classes) if self.generator.label_input == "embed" else classes
+            diff["generator"]["w_dim"] = z_dim + added
         shared = {name: value for name, value in diff["generator"].items() if name in DiscriminatorConfig.model_fields}
         own = self.discriminator.model_dump(exclude=decided) if self.discriminator is not None else shared
         diff["discriminator"] = own
