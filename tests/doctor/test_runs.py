@@ -119,4 +119,4 @@ def test_vanishing_files(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return real(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("stylegan.doctor.runs.os.lstat", lstat)
-    assert len(find_runs(runs)) == 8
+    assert len(find_runs(runs)) == 9

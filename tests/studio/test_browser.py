@@ -223,6 +223,17 @@ def test_project(visit: Open, running: Running) -> None:
     page.go_back()
     page.locator("#file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"<html>no image"})
     page.get_by_role("alert").filter(has_text="no usable image").wait_for()
+    page.evaluate(  # dropped beside the box
+        """(bytes) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+            for (const type of ["dragover", "drop"])
+                document.querySelector("h1").dispatchEvent(
+                    new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        list(picture),
+    )
+    page.get_by_role("link", name="dropped.png").wait_for()
 
 
 def test_walk(visit: Open, running: Running) -> None:
