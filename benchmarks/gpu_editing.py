@@ -27,6 +27,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from stylegan import editing
@@ -47,12 +48,17 @@ WARM = 8  # frames that are not counted: what is compiled, chosen and allocated 
 
 
 def generator(side: int, device: str, **widths: Any) -> Generator:
-    """A generator with random weights whose noise counts, as that of a trained one does."""
+    """A generator with random weights whose noise counts and whose images keep within their range, as trained ones do.
+
+    With to_rgb as initialised, half of all values would be clipped to 0 or 255, and nothing can tell what lies beyond.
+    """
     torch.manual_seed(0)
     G = Generator(GeneratorConfig(resolution=side, **widths)).eval()
     with torch.no_grad():
         for layer in G.synthesis.layers:
             layer.noise_strength.fill_(0.1)
+        for readout in G.synthesis.to_rgb:
+            readout.weight.mul_(0.3)
         G.w_avg.copy_(G.mapping.w(torch.randn(1000, G.config.z_dim), None).mean(0))
     return G.to(device)
 
@@ -185,6 +191,7 @@ def projection(G: Generator, steps: int, limit: float) -> dict[str, Any]:
         "images": len(targets),
         "steps": [step, total],
         "seconds": round(time.perf_counter() - begin, 2),
+        "clipped": round(float(np.mean([(target == 0) | (target == 255) for target in targets])), 4),
         "psnr_db": [round(float(one.psnr), 2) for one in found],
         "loss": type(descent.perceptual).__name__,
     }

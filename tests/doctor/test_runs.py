@@ -52,6 +52,7 @@ def runs(tmp_path: Path) -> Path:
     for name in ("log.txt", "stats.jsonl"):
         (new / name).unlink()
     shutil.rmtree(new / "checkpoints")
+    shutil.rmtree(make(tmp_path / "emptied", "finished: 2.0 kimg in 10 min", finished=True) / "checkpoints")
     damaged = make(tmp_path / "damaged")
     (damaged / "checkpoints" / "00000002000" / "state.json").write_text("{broken")
     (tmp_path / "other").mkdir()
@@ -64,7 +65,7 @@ def test_states(runs: Path) -> None:
         found = {Path(run.path).name: run for run in find_runs(runs)}
     assert {name: run.state for name, run in found.items()} == {
         "done": "finished", "crashed": "crashed", "stopped": "stopped", "limit": "stopped", "again": "stopped",
-        "running": "running", "new": "new", "damaged": "crashed",
+        "running": "running", "new": "new", "damaged": "crashed", "emptied": "finished",
     }  # fmt: skip
     assert found["crashed"].note == "last words:     1.0 kimg  training 64x64"
     done = found["done"]
@@ -118,4 +119,4 @@ def test_vanishing_files(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         return real(path, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr("stylegan.doctor.runs.os.lstat", lstat)
-    assert len(find_runs(runs)) == 8
+    assert len(find_runs(runs)) == 9

@@ -160,7 +160,7 @@ def test_mix(visit: Open, running: Running) -> None:
     assert np.array_equal(before[0], settled(page, ".mix-cell:nth-child(6) canvas"))
     pressed = page.locator(".mix-lock[aria-pressed=true]")
     assert pressed.count() == 1
-    page.get_by_role("button", name="Remove seed 3").click()  # its cell goes with it
+    page.get_by_role("button", name="Remove seed 3", exact=True).click()  # its cell goes with it
     page.wait_for_function("() => !location.hash.includes('lock=')")
     page.goto(here)  # another address of the same page is followed without a reload
     drawn(page, ".mix canvas", 11)
@@ -169,7 +169,7 @@ def test_mix(visit: Open, running: Running) -> None:
     page.locator(".mix-cell:nth-child(7) .mix-lock[aria-pressed=true]").wait_for()
     assert pressed.count() == 1  # what is no cell, seed, class or layer is left out
     drawn(page, ".mix canvas", 11)
-    page.get_by_role("button", name="Remove seed 1").click()
+    page.get_by_role("button", name="Remove seed 1", exact=True).click()
     page.locator(".mix-lock[aria-pressed=true]").wait_for(state="detached")
     page.go_back()
     page.goto(here)
@@ -223,6 +223,17 @@ def test_project(visit: Open, running: Running) -> None:
     page.go_back()
     page.locator("#file").set_input_files({"name": "no.png", "mimeType": "image/png", "buffer": b"<html>no image"})
     page.get_by_role("alert").filter(has_text="no usable image").wait_for()
+    page.evaluate(  # dropped beside the box
+        """(bytes) => {
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([new Uint8Array(bytes)], "dropped.png", { type: "image/png" }));
+            for (const type of ["dragover", "drop"])
+                document.querySelector("h1").dispatchEvent(
+                    new DragEvent(type, { dataTransfer, bubbles: true, cancelable: true }));
+        }""",
+        list(picture),
+    )
+    page.get_by_role("link", name="dropped.png").wait_for()
 
 
 def test_walk(visit: Open, running: Running) -> None:

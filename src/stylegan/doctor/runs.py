@@ -92,7 +92,8 @@ def look(path: Path) -> Run:
 def _state(path: Path, saved: dict[str, Any], words: str) -> tuple[str, str]:
     if is_held(path / ".lock"):
         return "running", ""
-    if saved.get("finished"):
+    told = not saved and words.startswith("finished: ")  # checkpoints take space, and may have been deleted since
+    if saved.get("finished") or told:
         return "finished", ""
     if not words and not saved:
         return "new", "has not begun"

@@ -103,7 +103,8 @@ export function Edit() {
 }
 
 function Direction({ info, item, value = {}, onChange }) {
-  const { strength = 0, first = item.layers[0] ?? 0, last = item.layers.at(-1) ?? info.layers - 1 } = value;
+  const { strength = 0, first = item.layers[0] ?? 0 } = value;
+  const last = Math.min(value.last ?? item.layers.at(-1) ?? info.layers - 1, info.layers - 1);
   const options = Array.from({ length: info.layers }, (_, i) => i);
   return html`<div class=${`direction${strength ? " on" : ""}`}>
     <${Slider} label=${item.name} value=${strength} min=${-REACH} max=${REACH} step=${0.05} fallback=${0} digits=${1}

@@ -29,8 +29,8 @@ export function Model() {
     <div class="facts card">
       ${fact("model.size", `${info.width} × ${info.height}`, info.lod ? t("model.growing",
         { full: info.full.join(" × "), lod: formatNumber(info.lod, 2) }) : t("model.channels", { n: info.channels }))}
-      ${fact("model.classes", info.classes ? formatNumber(info.classes) : t("model.none"), info.class_names.slice(0,
-        12).join(", "))}
+      ${fact("model.classes", info.classes ? formatNumber(info.classes) : t("model.none"),
+        info.classes ? info.class_names.slice(0, 12).join(", ") : "")}
       ${fact("model.trained", info.kimg === null ? t("model.unknown") : `${formatNumber(info.kimg, 1)} kimg`,
         t("model.kimg"))}
       ${fact("model.parameters", facts ? formatNumber(generator(facts)?.parameters) : "…", facts

@@ -57,22 +57,25 @@ export function Project() {
   const set = (part) => setOptions((old) => ({ ...old, ...part }));
   const busy = ["sending", "queued", "running"].includes(state.state);
   useEffect(() => writeAddress("project", { m: model }), [model]);
+  const take = (files) => files && files[0] && !busy && begin(files[0], options);
   useEffect(() => {
     const onPaste = (event) => {
       const file = [...(event.clipboardData?.files || [])][0];
       if (file && !busy) begin(file, options);
     };
-    addEventListener("paste", onPaste);
-    return () => removeEventListener("paste", onPaste);
+    // Anywhere on the page: beside the box, the browser would leave the studio and show the file.
+    const onDrag = (event) => { event.preventDefault(); setOver(true); };
+    const onLeave = (event) => event.relatedTarget === null && setOver(false);
+    const onDrop = (event) => { event.preventDefault(); setOver(false); take(event.dataTransfer?.files); };
+    const all = { paste: onPaste, dragover: onDrag, dragleave: onLeave, drop: onDrop };
+    for (const [name, act] of Object.entries(all)) addEventListener(name, act);
+    return () => { for (const [name, act] of Object.entries(all)) removeEventListener(name, act); };
   }, [busy, options]);
-  const take = (files) => files && files[0] && !busy && begin(files[0], options);
   const names = Array.from({ length: info.classes }, (_, i) => [String(i), info.class_names[i] ?? String(i)]);
   return html`<div class="with-panel">
     <section class="stage">
       <div class="toolbar"><h1>${t("project.title")}</h1></div>
-      <div class=${`drop${over ? " over" : ""}${state.target ? " small" : ""}`}
-        onDragOver=${(event) => { event.preventDefault(); setOver(true); }} onDragLeave=${() => setOver(false)}
-        onDrop=${(event) => { event.preventDefault(); setOver(false); take(event.dataTransfer.files); }}>
+      <div class=${`drop${over ? " over" : ""}${state.target ? " small" : ""}`}>
         <input ref=${input} id="file" type="file" accept="image/*" class="visually-hidden" disabled=${busy}
           onChange=${(event) => { take(event.target.files); event.target.value = ""; }} />
         <label for="file" class=${`button${state.target ? "" : " primary"}`}>${t("project.choose")}</label>
