@@ -147,7 +147,9 @@ def _facts(model: Snapshot) -> dict[str, Any]:
         facts["loss"] = f"{loss}, R1 gamma {model.config['loss'].get('r1_gamma')}"
     for entry in training.get("lineage") or []:
         if "from" in entry:  # of `train --from`
-            facts["started from"] = f"{without_paths(str(entry['from']))}, sha256 {entry.get('sha256')}"
+            before = f" after {float(entry['kimg']):,.1f} thousand images" if "kimg" in entry else ""
+            before += f" and {float(entry['seconds']) / 60:,.1f} minutes" if "seconds" in entry else ""
+            facts["started from"] = f"{without_paths(str(entry['from']))}{before}, sha256 {entry.get('sha256')}"
             continue
         file = without_paths(str(entry.get("file", "")))
         facts[str(entry.get("event", "origin"))] = (
