@@ -217,7 +217,8 @@ def _metrics(record: Mapping[str, Any] | None) -> list[str]:
             cells = [label, _number(value), _number(error), entry.get("samples"), _network(entry), entry.get("what")]
             lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
     psi = [] if "psi" not in settings else ["no truncation" if settings["psi"] is None else f"psi {settings['psi']}"]
-    told = ", ".join(psi + [f"{key} {settings[key]}" for key in ("noise", "seed", "batch", "device") if key in settings])
+    rest = [f"{key} {settings[key]}" for key in ("noise", "seed", "batch", "device") if key in settings]
+    told = ", ".join(psi + rest)
     lines += ["", f"Protocol: {told}; compared with {data.get('images', '?')} images"]
     lines[-1] += f" (fingerprint `{data.get('fingerprint')}`), mirrored: {'yes' if data.get('mirror') else 'no'}; "
     lines[-1] += ", ".join(f"{key} {value}" for key, value in (record.get("library") or {}).items()) + "."
