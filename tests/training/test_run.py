@@ -372,3 +372,17 @@ def test_remaining_time_of_a_real_run_ends_at_nothing(tmp_path: Path) -> None:
 )
 def test_human_time(seconds: float | None, text: str) -> None:
     assert human_time(seconds) == text
+
+
+def test_a_finished_run_does_without_its_film(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    """Where clips cannot be encoded, the training has ended well all the same, and says what is missing."""
+    from stylegan.training import preview
+
+    def broken(*arguments: Any, **options: Any) -> None:
+        raise UserError("mp4 needs the package av")
+
+    monkeypatch.setattr(preview, "write_video", broken)
+    assert go(small(), tmp_path / "run", quiet=False).finished
+    told = capsys.readouterr()
+    assert "No time-lapse: mp4 needs the package av" in " ".join((told.out + told.err).split())
+    assert go(small(), tmp_path / "run").finished

@@ -252,7 +252,7 @@ class TrainingConfig(Section):
     seed: int = Field(0, ge=0, description="seed of weights, sampler, latents and noise")
     precision: Precision = Field("fp32", description="fp32, tf32, or bf16 convolutions (weights stay fp32)")
     graphs: Literal["auto", "on", "off"] = Field(
-        "auto", description="replay each half step as one CUDA graph where nothing fades; auto = off for now"
+        "auto", description="replay half steps as CUDA graphs; auto = on NVIDIA GPUs"
     )
     micro_batch: int = Field(
         0, ge=0, description="most samples per process and pass, the rest by accumulation; 0 = no limit"

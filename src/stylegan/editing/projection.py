@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -19,15 +19,17 @@ import torch
 from stylegan import images
 from stylegan.drawing.render import check_styles, exact_float32
 from stylegan.editing.latent_files import Latents, draw
-from stylegan.editing.perceptual import Objective, Pyramid, check_size, open_perceptual
+from stylegan.editing.perceptual import Pyramid, check_size, open_perceptual
 from stylegan.editing.starting import batches, candidates, w_statistics
 from stylegan.editing.targets import target_size
 from stylegan.editing.whiteness import autocorrelation, renormalise
 from stylegan.errors import UserError
+from stylegan.ops.record import repeated
 
 if TYPE_CHECKING:
     from stylegan.networks import Generator
 
+Pass = tuple[torch.Tensor, torch.Tensor, Sequence[Any]]  # loss [n], images, gradients or None
 BETAS = (0.9, 0.99)
 RAMP_UP, RAMP_DOWN = 0.05, 0.5  # shares of a stage in which the learning rate rises and falls
 W_JITTER_UNTIL = 0.75  # share of the w stage after which no noise is added to w
@@ -238,20 +240,19 @@ class Projection:
         w = starts.flatten(0, 1).clone().requires_grad_(True)  # N·R D
         optimizer = torch.optim.Adam([w], betas=BETAS)
         random = torch.Generator().manual_seed(settings.seed)
-        owner, objective = self._owners(copies)
+        moved = torch.zeros_like(w, requires_grad=False)
+        passes = self._passes_in_w(w, moved, copies)
         thirds = {math.ceil(steps / 3), math.ceil(steps * 2 / 3)}
         for step in range(steps):
             t = step / steps
             jitter = settings.jitter * spread * max(0.0, 1.0 - t / W_JITTER_UNTIL) ** 2
-            moved = torch.randn(w.shape, generator=random).to(self.device) * jitter
+            moved.copy_(torch.randn(w.shape, generator=random).to(self.device) * jitter)
             gradient, losses, drawn = torch.zeros_like(w), [], []
-            for part, loss_of in zip(self._parts(len(w)), objective, strict=True):
-                noise = [layer[owner[part]] for layer in self._noise]
-                image = self._draw(w[part] + moved[part], noise)
-                loss = loss_of(image)
-                gradient += torch.autograd.grad(loss.sum(), w)[0]
-                losses.append(loss.detach())
-                drawn.append(image.detach())
+            for one_pass in passes:
+                loss, image, (found,) = one_pass()
+                gradient += found
+                losses.append(loss)
+                drawn.append(image)
             loss = torch.cat(losses).view(n, copies)
             best = loss.argmin(1) + torch.arange(n, device=self.device) * copies
             self._images = torch.cat(drawn)[best]
@@ -263,13 +264,26 @@ class Projection:
                 kept = loss.topk(fewer, largest=False).indices + torch.arange(n, device=self.device)[:, None] * copies
                 w, optimizer = thinned(w, optimizer, kept.flatten())
                 copies = fewer
-                owner, objective = self._owners(copies)
+                moved = torch.zeros_like(w, requires_grad=False)
+                passes = self._passes_in_w(w, moved, copies)
             yield self._state("w", loss.min(1).values)
 
-    def _owners(self, copies: int) -> tuple[torch.Tensor, list[Objective]]:
-        """Which target each row of the w stage belongs to, and the objective of each pass."""
+    def _passes_in_w(self, w: torch.Tensor, moved: torch.Tensor, copies: int) -> list[Callable[[], Pass]]:
+        """The passes of a step of the w stage: loss, images and gradient by w of some rows of w + moved each."""
         owner = torch.arange(len(self.target), device=self.device).repeat_interleave(copies)
-        return owner, [self.perceptual.objective(self.target[owner[part]]) for part in self._parts(len(owner))]
+
+        def pass_over(part: slice) -> Callable[[], Pass]:
+            noise = [layer[owner[part]] for layer in self._noise]
+            loss_of = self.perceptual.objective(self.target[owner[part]])
+
+            def work() -> Pass:
+                image = self._draw(w[part] + moved[part], noise)
+                loss = loss_of(image)
+                return loss.detach(), image.detach(), torch.autograd.grad(loss.sum(), w)
+
+            return repeated(work, self.device)
+
+        return [pass_over(part) for part in self._parts(len(w))]
 
     def _stage_joint(self, name: str, steps: int, pace: float, noise: bool) -> Iterator[State]:
         """w+ (or w, where that is the space), with the noise inputs or without."""
@@ -279,23 +293,33 @@ class Projection:
         maps = [layer.clone().requires_grad_(True) for layer in self._noise] if noise else []
         optimizer = torch.optim.Adam([{"params": [p]} for p in (ws, *maps)], betas=BETAS)
         rates = [settings.lr * pace * spread, *[settings.noise_lr] * len(maps)]
-        objective = [self.perceptual.objective(self.target[part]) for part in self._parts(len(ws))]
-        for step in range(steps):
-            gradients = [torch.zeros_like(p) for p in (ws, *maps)]
-            losses, drawn = [], []
-            for part, loss_of in zip(self._parts(len(ws)), objective, strict=True):
-                own = [layer[part] for layer in maps or self._noise]
-                spread_out = ws[part].expand(-1, self.generator.config.num_layers, -1)
-                image = self._draw(spread_out, own)
+
+        def pass_over(part: slice) -> Callable[[], Pass]:
+            loss_of = self.perceptual.objective(self.target[part])
+            given = maps or self._noise
+
+            def work() -> Pass:
+                own = [layer[part] for layer in given]
+                image = self._draw(ws[part].expand(-1, self.generator.config.num_layers, -1), own)
                 loss = loss_of(image)
                 total = loss.sum() + (settings.whiteness * autocorrelation(own).sum() if noise else 0.0)
                 # layers above the present level of detail, and noise without strength, have no part in the image
                 found = torch.autograd.grad(total, (ws, *maps), allow_unused=True)
+                return loss.detach(), image.detach(), found
+
+            return repeated(work, self.device)
+
+        passes = [pass_over(part) for part in self._parts(len(ws))]
+        for step in range(steps):
+            gradients = [torch.zeros_like(p) for p in (ws, *maps)]
+            losses, drawn = [], []
+            for one_pass in passes:
+                loss, image, found = one_pass()
                 for sum_, gradient in zip(gradients, found, strict=True):
                     if gradient is not None:
                         sum_ += gradient
-                losses.append(loss.detach())
-                drawn.append(image.detach())
+                losses.append(loss)
+                drawn.append(image)
             for parameter, gradient in zip((ws, *maps), gradients, strict=True):
                 parameter.grad = gradient
             self._images = torch.cat(drawn)

@@ -8,17 +8,16 @@ to the network.
 
 from __future__ import annotations
 
-import warnings
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
 from stylegan.networks.generator import Default, Generator
 from stylegan.networks.labels import as_one_hot
 from stylegan.networks.synthesis import Noise
+from stylegan.ops.record import Recording, record
 from stylegan.ops.switch import ops_mode
 
 Tensors = dict[str, torch.Tensor]
@@ -27,8 +26,7 @@ Tensors = dict[str, torch.Tensor]
 @dataclass
 class _Recorded:
     inputs: Tensors
-    graph: Any  # torch.cuda.CUDAGraph
-    images: torch.Tensor
+    images: Recording[torch.Tensor]
 
 
 class Replay:
@@ -102,8 +100,7 @@ class Replay:
         self._known.move_to_end(full)
         for name, buffer in known.inputs.items():
             buffer.copy_(inputs[name], non_blocking=True)
-        known.graph.replay()
-        return known.images.clone()
+        return known.images().clone()
 
     def _worth(self, G: Generator) -> bool:
         """Whether to record: an NVIDIA GPU, no gradients, and nobody who looks at layers while they run."""
@@ -113,19 +110,6 @@ class Replay:
     def _record(self, inputs: Tensors, work: Callable[[Tensors], torch.Tensor]) -> _Recorded | None:
         with torch.inference_mode(False):
             buffers = {name: t.detach().clone() for name, t in inputs.items()}
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for _ in range(2):  # kernels are compiled and chosen
-                work(buffers)
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        try:
-            with torch.cuda.graph(graph, capture_error_mode="thread_local"):
-                images = work(buffers)
-        except (RuntimeError, torch.OutOfMemoryError) as error:
-            self._works = False
-            first = str(error).splitlines()[0]
-            warnings.warn(f"no CUDA graphs for drawing ({first}); layers are launched one by one", stacklevel=2)
-            return None
-        return _Recorded(buffers, graph, images)
+        recording = record(lambda: work(buffers))
+        self._works = recording is not None
+        return None if recording is None else _Recorded(buffers, recording)

@@ -391,8 +391,10 @@ class _Session:
         self._checkpoint()
         self._settle()
         if self.processes.first:
-            clip = preview.write_timelapse(self.path)
-            self.report.say(
-                f"finished: {self.progress.nimg / 1000:.1f} kimg in {human_time(self.progress.seconds)}. "
-                f"Model: {self.path / 'model.safetensors'}" + (f"  Time-lapse: {clip}" if clip else "")
-            )
+            try:
+                clip = preview.write_timelapse(self.path)
+                told = f"  Time-lapse: {clip}" if clip else ""
+            except UserError as error:  # the training is done and saved whatever becomes of its film
+                told = f"  No time-lapse: {error}"
+            kimg, model = f"{self.progress.nimg / 1000:.1f} kimg", self.path / "model.safetensors"
+            self.report.say(f"finished: {kimg} in {human_time(self.progress.seconds)}. Model: {model}{told}")
