@@ -1,5 +1,5 @@
 # Two commands do everything on a fresh machine:
-#   make demo   set up, train on handwritten digits (a few minutes on a CPU), draw from the result
+#   make demo   set up, draw fruit with a trained model, then train on handwritten digits (a few minutes on a CPU)
 #   make test   set up, run the whole test suite
 PYTHON ?= python3
 BIN := .venv/bin

@@ -28,3 +28,5 @@ done
 #   stylegan runs runs/fruit --timelapse pomological128-timelapse.webp --tiles 6x3 --seconds 8
 # pairs of generated and nearest training images, and the numbers of the card:
 #   stylegan evaluate pomological128 data/fruit --metrics nn,fid5k --features pixels --out fruit.json
+# the cells, 12 of each class in a row, then every other pixel (the sheet enlarges small images twice, exactly):
+#   stylegan generate cells.safetensors --seeds 0-95 --psi 1 --class 0,0,0,0,0,0,0,0,0,0,0,0,1,1,... --grid 12x8 --out cells

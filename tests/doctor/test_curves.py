@@ -58,6 +58,19 @@ def test_a_picture_of_all_runs(ill: Path, suffix: str, capsys: pytest.CaptureFix
     assert list(out.parent.iterdir()) == [out]
 
 
+def test_every_curve_is_named_in_some_legend_and_keeps_its_colour(ill: Path) -> None:
+    """Also one that the first run does not have."""
+    pytest.importorskip("matplotlib")
+    second = make(ill.parent / "jll")
+    entries = [report(float(i), [], diversity_within=0.5, distance=0.1) for i in range(8)]
+    (second / "stats.jsonl").write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    text = plot_runs([ill, second], ill.parent / "curves.svg").read_text()
+    for label in ("diversity", "diversity within classes", "distance"):
+        assert f"<!-- {label} -->" in text
+    assert text.count("<!-- D -->") == 1
+    assert "stroke: #2ca02c" in text  # the third colour: the distance, though the first curve is not there
+
+
 def test_what_cannot_be_plotted(ill: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"end it with \.png, \.svg or \.pdf"):
         plot_runs([ill], tmp_path / "curves.txt")

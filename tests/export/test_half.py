@@ -142,11 +142,13 @@ def test_a_run_to_go_on_from_elsewhere(
 
 def test_a_run_begun_from_another_is_told(small: Snapshot, tmp_path: Path, stylegan: Callable[..., Any]) -> None:
     """As `train --from` notes it; no other file's terms apply."""
-    lineage = [{"from": "/home/somebody/runs/first", "sha256": "ab12", "lod": 0.0, "taken": ["everything"]}]
+    first = {"kimg": 782.592, "seconds": 494.9, "taken": ["everything"]}
+    lineage = [{"from": "/home/somebody/runs/first", "sha256": "ab12", "lod": 0.0} | first]
     path = save_snapshot(tmp_path / "second.safetensors", small.generator, training={"lineage": lineage})
-    assert "trained on from /home/somebody/runs/first\n" in stylegan("inspect", path).out.replace("  ", "")
+    told = " ".join(stylegan("inspect", path).out.split())
+    assert "trained on from /home/somebody/runs/first (lod 0.0), after its 782.6 kimg sha256" in told
     assert stylegan("card", path, "--license", "CC0-1.0").code == 0
     text = (tmp_path / "second.md").read_text()
-    assert "| started from | first, sha256 ab12 |" in text
+    assert "| started from | first after 782.6 thousand images and 8.2 minutes, sha256 ab12 |" in text
     assert "The weights: CC0-1.0. The program" in text
     assert (tmp_path / "second.png").stat().st_size > 0

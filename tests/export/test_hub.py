@@ -128,6 +128,7 @@ def test_card_with_metrics(small: Snapshot, tmp_path: Path, stylegan: Callable[.
         "metrics": {
             "fid50k": {
                 "values": {"fid": 12.3456}, "standard_error": {"fid": 0.12}, "samples": 50000, "what": "Distance | x",
+                "network": {"name": "pixels", "sha256": "abcdef012345"},
             },
             "pr50k": {"values": {"precision": 0.7, "recall": 0.4}, "standard_error": None, "samples": 50000},
         },
@@ -142,7 +143,7 @@ def test_card_with_metrics(small: Snapshot, tmp_path: Path, stylegan: Callable[.
     assert answer.code == 0, answer.err
     assert "licence is not stated" in answer.err
     text = (tmp_path / "o" / "README.md").read_text()
-    assert "| fid50k | 12.35 | 0.12 | 50000 | Distance \\| x |" in text
+    assert "| fid50k | 12.35 | 0.12 | 50000 | pixels, sha256 abcdef01... | Distance \\| x |" in text
     assert "| pr50k: recall | 0.4 |  | 50000 |  |" in text
     assert "Protocol: psi 1.0, noise random, seed 0; compared with 1000 images" in text
     assert "(fingerprint `abc`), mirrored: yes" in text

@@ -121,7 +121,10 @@ def test_training_starts_from_it_and_the_model_says_so(run, tmp_path):
     (origin,) = lineage(out)
     assert origin["from"] == str(run)
     assert len(origin["sha256"]) == 64
+    facts = load(run / "model.safetensors").training
+    assert {key: origin[key] for key in ("kimg", "seconds")} == {key: facts[key] for key in ("kimg", "seconds")}
     assert load(out / "model.safetensors").training["lineage"] == [origin]
+    assert read_source(out).lineage == [origin]
     second = tmp_path / "second"
     save = tmp_path / "kept.safetensors"
     save_snapshot(save, Generator(config(16).generator), training={"lineage": [{"from": "elsewhere"}]})

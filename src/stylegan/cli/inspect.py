@@ -87,7 +87,8 @@ def _origin(entry: dict[str, Any]) -> str:
     lines = []
     if "from" in entry:  # of `train --from`
         lod, sha256 = entry.get("lod", "?"), entry.get("sha256", "not recorded")
-        return f"trained on from {entry['from']} (lod {lod})\nsha256 {sha256}"
+        after = f", after its {entry['kimg']:,.1f} kimg" if "kimg" in entry else ""
+        return f"trained on from {entry['from']} (lod {lod}){after}\nsha256 {sha256}"
     if entry.get("event") != "read":
         lines.append(f"{entry.get('event', '?')} from {entry.get('format', '?')} {entry.get('file', '')}")
         lines.append(f"sha256 {entry.get('sha256', 'not recorded')}")

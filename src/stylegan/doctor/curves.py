@@ -59,10 +59,13 @@ def plot_runs(runs: Sequence[str | Path], out: str | Path) -> Path:
     figure = Figure(figsize=(1 + width * len(logs), 1.5 + 1.7 * len(PANELS)), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots(len(PANELS), len(logs), sharex="col", squeeze=False)
+    told: set[str] = set()  # curves that a legend names already
     for column, (run, entries) in enumerate(logs.items()):
         axes[0][column].set_title(run.name, fontweight="bold")
         for row, panel in enumerate(PANELS):
-            _draw(axes[row][column], panel, entries, named=column == 0)
+            if column == 0:
+                axes[row][column].set_ylabel(panel[0])
+            _draw(axes[row][column], panel, entries, told)
         axes[-1][column].set_xlabel("kimg")
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.with_name(f".{out.name}.tmp")
@@ -71,16 +74,18 @@ def plot_runs(runs: Sequence[str | Path], out: str | Path) -> Path:
     return out
 
 
-def _draw(axis: Any, panel: tuple[str, tuple[tuple[str, str], ...], bool], entries: Any, named: bool) -> None:
+def _draw(axis: Any, panel: tuple[str, tuple[tuple[str, str], ...], bool], entries: Any, told: set[str]) -> None:
+    """One panel. A curve has the same colour in every run; a legend stands where there is one not in `told` yet."""
     title, curves, logarithmic = panel
-    for label, where in curves:
+    new = False
+    for i, (label, where) in enumerate(curves):
         points = [(entry["kimg"], value_at(entry, where)) for entry in entries]
         points = [(x, y) for x, y in points if y is not None and (y > 0 or not logarithmic)]
         if points:
-            axis.plot(*zip(*points, strict=True), label=label, linewidth=1.2)
+            axis.plot(*zip(*points, strict=True), label=label, color=f"C{i}", linewidth=1.2)
+            new |= where not in told
+            told.add(where)
     axis.grid(alpha=0.3)
-    if named:
-        axis.set_ylabel(title)
     values = [abs(y) for line in axis.get_lines() for y in line.get_ydata()]
     if logarithmic or (values and max(values) > 50):
         axis.set_yscale("log" if logarithmic else "symlog")
@@ -92,7 +97,7 @@ def _draw(axis: Any, panel: tuple[str, tuple[tuple[str, str], ...], bool], entri
         if codes:
             axis.axvspan(before, entry["kimg"], ymin=0.95, color="tab:red", alpha=0.7, linewidth=0)
         before = entry["kimg"]
-    if named and axis.get_legend_handles_labels()[0]:
+    if new:
         axis.legend(fontsize=7, loc="best", framealpha=0.6)
     if title == "losses":
         _name_findings(axis, entries)

@@ -147,7 +147,9 @@ def _facts(model: Snapshot) -> dict[str, Any]:
         facts["loss"] = f"{loss}, R1 gamma {model.config['loss'].get('r1_gamma')}"
     for entry in training.get("lineage") or []:
         if "from" in entry:  # of `train --from`
-            facts["started from"] = f"{without_paths(str(entry['from']))}, sha256 {entry.get('sha256')}"
+            before = f" after {float(entry['kimg']):,.1f} thousand images" if "kimg" in entry else ""
+            before += f" and {float(entry['seconds']) / 60:,.1f} minutes" if "seconds" in entry else ""
+            facts["started from"] = f"{without_paths(str(entry['from']))}{before}, sha256 {entry.get('sha256')}"
             continue
         file = without_paths(str(entry.get("file", "")))
         facts[str(entry.get("event", "origin"))] = (
@@ -207,18 +209,27 @@ def _metrics(record: Mapping[str, Any] | None) -> list[str]:
     if not record:
         return ["None given."]
     settings, data = record.get("settings") or {}, record.get("data") or {}
-    lines = ["| metric | value | standard error | samples | what |", "|---|---|---|---|---|"]
+    lines = ["| metric | value | standard error | samples | features | what |", "|---|---|---|---|---|---|"]
     for name, entry in (record.get("metrics") or {}).items():
         for key, value in (entry.get("values") or {}).items():
             label = name if len(entry["values"]) == 1 else f"{name}: {key}"
             error = (entry.get("standard_error") or {}).get(key)
-            cells = [label, _number(value), _number(error), entry.get("samples"), entry.get("what")]
+            cells = [label, _number(value), _number(error), entry.get("samples"), _network(entry), entry.get("what")]
             lines.append("| " + " | ".join(_cell(cell) for cell in cells) + " |")
-    told = ", ".join(f"{key} {settings[key]}" for key in ("psi", "noise", "seed", "batch", "device") if key in settings)
+    psi = [] if "psi" not in settings else ["no truncation" if settings["psi"] is None else f"psi {settings['psi']}"]
+    rest = [f"{key} {settings[key]}" for key in ("noise", "seed", "batch", "device") if key in settings]
+    told = ", ".join(psi + rest)
     lines += ["", f"Protocol: {told}; compared with {data.get('images', '?')} images"]
     lines[-1] += f" (fingerprint `{data.get('fingerprint')}`), mirrored: {'yes' if data.get('mirror') else 'no'}; "
     lines[-1] += ", ".join(f"{key} {value}" for key, value in (record.get("library") or {}).items()) + "."
     return lines
+
+
+def _network(entry: Mapping[str, Any]) -> str:
+    """The feature network of a metric, with the beginning of its hash; distances of different ones do not compare."""
+    network = entry.get("network") or {}
+    sha256 = network.get("sha256")
+    return str(network.get("name") or "") + (f", sha256 {sha256[:8]}..." if sha256 else "")
 
 
 def _number(value: Any) -> str:

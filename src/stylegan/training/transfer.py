@@ -49,6 +49,7 @@ class Source:
     raw: State
     d: State | None
     lineage: list[Any] = field(default_factory=list)
+    trained: dict[str, float] = field(default_factory=dict)  # kimg and seconds of its own training, where it says so
 
     @property
     def resolution(self) -> int:
@@ -104,6 +105,7 @@ def read_source(path: str | Path) -> Source:
         raw=(raw or g).state_dict(),
         d=None if d is None else d.state_dict(),
         lineage=list(snapshot.training.get("lineage") or []),
+        trained={key: snapshot.training[key] for key in ("kimg", "seconds") if snapshot.training.get(key) is not None},
     )
 
 
@@ -125,6 +127,8 @@ def _read_run(path: Path) -> Source:
         averaged=part("G_ema."),
         raw=part("G."),
         d=part("D."),
+        lineage=lineage(path),
+        trained={"kimg": loaded.progress.nimg / 1000, "seconds": round(loaded.progress.seconds, 1)},
     )
 
 
@@ -155,7 +159,7 @@ def begin(trainer: Trainer, run: Path) -> list[str]:
     told = start_from(trainer, source)
     if trainer.processes.first:
         entry = {"event": "trained on", "from": str(source.path), "sha256": source.sha256, "lod": source.lod}
-        entry |= {"taken": told.taken, "dropped": told.dropped, "fresh": told.fresh}
+        entry |= source.trained | {"taken": told.taken, "dropped": told.dropped, "fresh": told.fresh}
         write_atomically(run / ORIGIN, json.dumps([*source.lineage, entry], indent=1).encode())
     sentences = [f"starting from {source.path}, trained to {source.resolution}", *told.sentences()]
     frozen = [f"blocks.{k}." for k in range(trainer.config.discriminator.top)][::-1][: trainer.config.training.freeze_d]
