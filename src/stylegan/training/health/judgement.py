@@ -28,8 +28,8 @@ PASSES = 20  # over the data, before D can have learned it by heart
 SILENT, HEARD = 0.1, 0.2  # D(real) - D(fake), of losses whose natural scale is 1,
 UNFINISHED = 0.15  # while the distance to the data is larger than this: alike scores of like images are success
 MUCH_WORSE, WORSE, BETTER = 5.0, 1.5, 1.15  # D's loss relative to guessing: once, twice, and to end
-AWAY, RETURNED = 1.75, 1.5  # distance to the data relative to the best so far,
-AWAY_FROM, RETURNED_TO = 0.25, 0.2  # and at least so large
+AWAY = (1.75, 0.25), (3.0, 0.1)  # distance to the data relative to the best so far, and at least so large;
+RETURNED = (1.5, 0.2), (2.0, 0.08)  # the nearer the run has been, the sooner a way back to the start tells
 FAR, NEAR = 0.6, 0.45  # distance to the data relative to that between two of its images
 STUCK_REPORTS, STUCK_STEPS = 6, 250  # over which the distance has to fall by a tenth
 
@@ -173,9 +173,8 @@ def _divergence(view: View) -> dict[str, float] | None:
         return {"distance": now[-1], "distance_best": now[-1]} if now else None
     best = min(value for entry in view.level(view.early) if (value := value_of(entry, "distance")) is not None)
     numbers = {"distance": distance[-1], "distance_best": best}
-    if view.held:
-        return numbers if distance[-1] > max(RETURNED * best, RETURNED_TO) else None
-    return numbers if min(distance) > max(AWAY * best, AWAY_FROM) else None
+    nearest = min(max(times * best, least) for times, least in (RETURNED if view.held else AWAY))
+    return numbers if min(distance) > nearest else None
 
 
 def _no_progress(view: View) -> dict[str, float] | None:
