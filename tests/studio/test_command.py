@@ -21,7 +21,7 @@ from tests.cli.conftest import stylegan  # noqa: F401
 
 
 @contextmanager
-def started(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def started(*arguments: object, folder: Path | None = None) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """(process, address it says) of a studio of its own."""
     command = [sys.executable, "-m", "stylegan", "studio", "--no-browser", "--port", "0", *map(str, arguments)]
     process = subprocess.Popen(
@@ -29,6 +29,7 @@ def started(*arguments: object) -> Iterator[tuple[subprocess.Popen[str], str]]:
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        cwd=folder,
         env={**os.environ, "PYTHONUNBUFFERED": "1"},
     )
     try:
@@ -85,6 +86,15 @@ def test_loopback_and_end(place: Path) -> None:
         assert process.returncode == 0, out
         assert out.strip().endswith("studio ended")
         assert "Traceback" not in out
+
+
+def test_an_empty_folder_shows_what_comes_with_the_package(place: Path, tmp_path: Path) -> None:
+    def shown(folder: Path) -> str:
+        with started(folder=folder) as (_, address):
+            return str(urllib.request.urlopen(address + "api/models", timeout=20).read())
+
+    assert "pomological128" in shown(tmp_path)
+    assert "pomological128" not in shown(place)  # where there are models, only those
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")

@@ -28,7 +28,9 @@ from stylegan.errors import UserError
 def command(
     places: tuple[str, ...], host: str, port: int, token: bool, names: tuple[str, ...], no_browser: bool, device: str
 ) -> None:
-    """Open the web studio for MODELs and for the runs and models below FOLDERs (default: this folder).
+    """Open the web studio for MODELs and for the runs and models below FOLDERs.
+
+    Without either: this folder, and where that holds nothing, the models that come with the package.
 
     Explore, mix, edit and project with a model, make clips, watch trainings. It listens on this machine only
     unless --host says otherwise; then whoever has the printed address, which contains an access token, may use it.
@@ -47,7 +49,10 @@ def command(
     from stylegan.studio import Studio, serve
 
     chosen = [place if hub.is_reference(place) else str(shipped.resolve(place)) for place in places] or ["."]
-    studio = Studio(chosen, choose_device(device).type)
+    kind = choose_device(device).type
+    studio = Studio(chosen, kind)
+    if not places and not studio.library.models() and not studio.library.runs():
+        studio = Studio([*chosen, *(str(shipped.file_of(name)) for name in shipped.names())], kind)
     if not studio.library.models() and not studio.library.runs():
         where = ", ".join(str(Path(place)) for place in chosen)
         click.echo(f"note: no model and no run in {where} yet; they appear in the studio once they are there", err=True)
