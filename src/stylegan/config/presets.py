@@ -88,7 +88,7 @@ PRESETS: dict[str, tuple[str, Diff]] = {
             "generator": {"fmap_base": 256, "fmap_max": 48, "z_dim": 64, "w_dim": 64, "mapping_width": 64,
                           "mapping_layers": 4},
             "discriminator": {"fmap_base": 256, "fmap_max": 48},
-            "schedule": {"total_kimg": 80, "stable_kimg": 14, "fade_kimg": 4, "batch": 32, "batch_by_resolution": {},
+            "schedule": {"total_kimg": 100, "stable_kimg": 14, "fade_kimg": 4, "batch": 32, "batch_by_resolution": {},
                          "tick_kimg": 2, "tick_kimg_by_resolution": {}, "lr": 0.002, "lr_by_resolution": {},
                          "d_lr_scale": 2.0},
             "loss": {"r1_gamma": 0.3, "mixing": 0.3},
