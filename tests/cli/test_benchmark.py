@@ -23,7 +23,7 @@ def test_measures_and_writes_json(stylegan, tmp_path, what):
         assert row["floor_ms"] > 0
     if what == "schedule":
         assert result["hours"] > 0
-        assert "whole schedule, 56 kimg" in answer.out.replace("\n", " ")
+        assert "whole schedule, 100 kimg" in answer.out.replace("\n", " ")
 
 
 def test_levels_are_checked(stylegan):
