@@ -1,19 +1,25 @@
 """Configuration F beside what came after it: same data, networks, device and minutes; seeds and spread.
 
-    python benchmarks/comparison.py data/fruit comparison --minutes 5 --seeds 0,1,2
+    python benchmarks/comparison.py data/fruit comparison --minutes 5 --seeds 0,1,2 --gpus 0,1,2,3
 
 Each variant is a run of `stylegan train` that the clock ends (--stop-minutes), measured with `stylegan evaluate`. Run
-it again after a stop and it goes on; what has been measured is not done again. Writes OUT/comparison.json,
-comparison.md and comparison.png (16 uncurated images of each variant's first seed). docs/comparison.md has the method.
+it again after a stop and it goes on; what has been measured is not done again. With --gpus each run has a GPU of its
+own and as many go on at once. Writes OUT/comparison.json, comparison.md and comparison.png (16 uncurated images of each
+variant's first seed). docs/comparison.md has the method.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
+import queue
+import shutil
 import statistics
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -38,19 +44,20 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
 }
 
 
-def stylegan(*arguments: object) -> None:
-    """The command line of this interpreter's project; ends the script where it fails."""
+def stylegan(log: Path, gpu: str, *arguments: object) -> None:
+    """The command line of this interpreter's project, on one GPU ("" = whichever); RuntimeError where it fails."""
     words = [sys.executable, "-m", "stylegan", *map(str, arguments)]
-    print("$ stylegan", *words[3:], flush=True)
-    code = subprocess.run(words, check=False).returncode
+    print(f"$ {f'CUDA_VISIBLE_DEVICES={gpu} ' if gpu else ''}stylegan {' '.join(words[3:])}\n", end="", flush=True)
+    environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+    with log.open("a") as out:
+        code = subprocess.run(words, check=False, env=environment, stdout=out, stderr=subprocess.STDOUT).returncode
     if code:
-        sys.exit(code)
+        raise RuntimeError(f"stylegan {arguments[0]} ended with {code}; see {log}")
 
 
-def train(options: argparse.Namespace, variant: str, seed: int, run: Path) -> None:
-    """Trains one run for so many minutes; a run that has begun before begins anew, since minutes must be whole."""
-    if run.exists():
-        sys.exit(f"{run}: was begun and not measured; remove it, so that it has its minutes in one piece")
+def train(options: argparse.Namespace, variant: str, seed: int, run: Path, gpu: str) -> None:
+    """Trains one run for so many minutes; one that was cut off begins anew, since minutes must be in one piece."""
+    shutil.rmtree(run, ignore_errors=True)
     filled = [word.format(**vars(options)) for word in VARIANTS[variant][1]]
     widths = [
         word
@@ -60,7 +67,8 @@ def train(options: argparse.Namespace, variant: str, seed: int, run: Path) -> No
     latent = [w for name in ("z_dim", "w_dim", "mapping_width") for w in (f"--generator.{name}", options.latent)]
     size = ["--resolution", options.resolution] if options.resolution else []
     stylegan(
-        "train", options.data, "--out", run, "--preset", "table1-f", "--seed", seed, *size, *widths, *latent, *filled,
+        run.with_suffix(".log"), gpu, "train", options.data, "--out", run, "--preset", "table1-f", "--seed", seed,
+        *size, *widths, *latent, *filled,
         "--training.precision", options.precision, "--training.graphs", options.graphs,
         "--training.ema_kimg", options.ema,
         "--training.checkpoint_ticks", 1000, "--schedule.tick_kimg", options.tick, "--schedule.tick_kimg_by_resolution",
@@ -68,16 +76,16 @@ def train(options: argparse.Namespace, variant: str, seed: int, run: Path) -> No
     )  # fmt: skip
 
 
-def measure(options: argparse.Namespace, variant: str, seed: int, run: Path) -> dict[str, Any]:
+def measure(options: argparse.Namespace, variant: str, seed: int, run: Path, gpu: str) -> dict[str, Any]:
     """The metrics of one run, and what it came to."""
     file = run / "metrics.json"
     if not file.exists():
-        if not run.exists() or not (run / "model.safetensors").exists():
-            train(options, variant, seed, run)
+        if not (run / "model.safetensors").exists():
+            train(options, variant, seed, run, gpu)
         features = ["--features", options.features] if options.features else []
         stylegan(
-            "evaluate", run / "model.safetensors", options.data, "--metrics", options.metrics, *features,
-            "--device", options.device, "--out", file,
+            run.with_suffix(".log"), gpu, "evaluate", run / "model.safetensors", options.data, "--metrics",
+            options.metrics, *features, "--device", options.device, "--out", file,
         )  # fmt: skip
     from stylegan.inspection import inspect
 
@@ -132,6 +140,8 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--minutes", type=float, default=5.0, help="of training, for each run")
     parser.add_argument("--seeds", default="0,1,2")
+    parser.add_argument("--gpus", default="", help="numbers of the GPUs to use, as 0,1; default: the device alone")
+    parser.add_argument("--within", type=float, default=1e9, help="minutes; runs that would not end in them wait")
     parser.add_argument("--variants", default=",".join(VARIANTS))
     parser.add_argument("--metrics", default="fid5k,pr2k3,nn")
     parser.add_argument("--features", default="", help="feature network of all metrics, as pixels or FILE.safetensors")
@@ -154,16 +164,38 @@ def main() -> None:
     if unknown:
         parser.error(f"--variants {', '.join(unknown)}: choose from {', '.join(VARIANTS)}")
     seeds = [int(seed) for seed in options.seeds.split(",")]
-    rows = []
-    for seed in seeds:  # seed by seed, so that a stop leaves whole comparisons
-        for variant in variants:
-            rows.append(measure(options, variant, seed, options.out / f"{variant}-{seed}"))
-            settings = {key: str(value) for key, value in vars(options).items()}
-            text = json.dumps({"settings": settings, "rows": rows}, indent=1)
-            (options.out / "comparison.json").write_text(text + "\n")
-            (options.out / "comparison.md").write_text(table(rows))
-    picture(options, variants, seeds[0])
-    print(table(rows))
+    jobs = [(variant, seed) for seed in seeds for variant in variants]  # so that a stop leaves whole comparisons
+    options.out.mkdir(parents=True, exist_ok=True)
+    free: queue.Queue[str] = queue.Queue()
+    for gpu in options.gpus.split(","):
+        free.put(gpu)
+    begin, rows = time.monotonic(), {}
+
+    def one(job: tuple[str, int]) -> None:
+        run = options.out / "{}-{}".format(*job)
+        gpu = free.get()
+        try:
+            left = options.within - (time.monotonic() - begin) / 60
+            if not (run / "metrics.json").exists() and left < options.minutes + 0.5:
+                return
+            rows[job] = measure(options, *job, run, gpu)
+            write(options, [rows[j] for j in jobs if j in rows])
+        finally:
+            free.put(gpu)
+
+    with ThreadPoolExecutor(free.qsize()) as pool:
+        for done in [pool.submit(one, job) for job in jobs]:
+            done.result()
+    if len(rows) == len(jobs):
+        picture(options, variants, seeds[0])
+    print(table([rows[job] for job in jobs if job in rows]) if rows else "nothing was measured")
+
+
+def write(options: argparse.Namespace, rows: list[dict[str, Any]]) -> None:
+    """comparison.json and comparison.md of what has been measured so far."""
+    settings = {key: str(value) for key, value in vars(options).items()}
+    (options.out / "comparison.json").write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+    (options.out / "comparison.md").write_text(table(rows))
 
 
 if __name__ == "__main__":

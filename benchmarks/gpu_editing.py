@@ -1,13 +1,14 @@
-"""Two promises of the studio and of `stylegan project`, measured on a GPU in less than a minute; prints JSON.
+"""Two promises of the studio and of `stylegan project`, measured on a GPU in a minute or two; prints JSON.
 
-    python benchmarks/gpu_editing.py [--tiny] [--limit 55] > editing.json
+    python benchmarks/gpu_editing.py [--tiny] [--limit 150] > editing.json
 
 - frames: 1024x1024, the paper's network with random weights, dragged through a plane of w by the studio's own code:
   its scheduler, drawing, download from the GPU, and the encoding and packing that the WebSocket is given. `one` is the
   time of a frame from recipe to bytes alone; `dragging` the distance of two frames while one is encoded and the next
   is drawn, which is what a page gets. Also the stages, and the bare network exact and with TF32.
-- projection: two samples of a 128x128 network (5.09 million parameters, random weights), each with noise inputs that
-  the projection does not know, with the default settings: seconds for both together, PSNR of each.
+- projection: two samples of a 128x128 network (5.09 million parameters, random weights) and two of the model that
+  ships, each with noise inputs that the projection does not know, with the default settings: seconds for both together,
+  PSNR of each.
 
 `--tiny` runs the same code on the CPU with small networks, to see that it works. It needs no web server's packages, but
 those of pydantic, safetensors, platformdirs and filelock beside PyTorch and Pillow.
@@ -35,7 +36,7 @@ from stylegan.config import GeneratorConfig
 from stylegan.drawing.render import exact_float32
 from stylegan.editing.latent_files import noise_of
 from stylegan.networks import Generator
-from stylegan.snapshot import save_snapshot
+from stylegan.snapshot import load, save_snapshot
 from stylegan.studio import Studio
 from stylegan.studio.core import Frame, pack
 from stylegan.studio.messages import Render
@@ -209,7 +210,7 @@ def wait(device: torch.device) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tiny", action="store_true", help="on the CPU, small networks")
-    parser.add_argument("--limit", type=float, default=55.0, help="seconds for everything; the projection ends early")
+    parser.add_argument("--limit", type=float, default=150.0, help="seconds for everything; projections end early")
     options = parser.parse_args()
     begin = time.perf_counter()
     device = "cpu" if options.tiny else "cuda"
@@ -221,14 +222,18 @@ def main() -> None:
     found["frames"] = frames(large, device, 24 if options.tiny else 200)
     del large
     small = generator(32, device, **TINY) if options.tiny else generator(128, device, **SMALL)
-    left = options.limit - (time.perf_counter() - begin)
-    found["projection"] = projection(small, 60 if options.tiny else 600, max(5.0, left))
+    shipped = small if options.tiny else load("pomological128", device).generator
+    for name, network in (("projection", small), ("projection_shipped", shipped)):
+        left = options.limit - (time.perf_counter() - begin)
+        found[name] = projection(network, 60 if options.tiny else 600, max(5.0, left))
     found["seconds"] = round(time.perf_counter() - begin, 1)
     if not options.tiny:
-        dragged, back = found["frames"]["dragging"], found["projection"]
+        dragged, backs = found["frames"]["dragging"], (found["projection"], found["projection_shipped"])
         found["promises"] = {
             "60 frames/s at 1024x1024": dragged["frames_per_second"] >= 60,
-            "30 dB in under a minute at 128x128": min(back["psnr_db"]) >= 30 and back["seconds"] < 60,
+            "30 dB in under a minute at 128x128": all(
+                min(back["psnr_db"]) >= 30 and back["seconds"] < 60 for back in backs
+            ),
         }
     print(json.dumps(found, indent=1))
 
