@@ -21,8 +21,10 @@ def _places(q, W, ih, iw, PACKED: tl.constexpr):
     """Where pixels q of the features lie in an image of width W and these strides."""
     if PACKED:
         block, sub = q // 4, q % 4
-        return (2 * (block // (W // 2)) + sub // 2) * ih + (2 * (block % (W // 2)) + sub % 2) * iw
-    return (q // W) * ih + (q % W) * iw
+        row, column = 2 * (block // (W // 2)) + sub // 2, 2 * (block % (W // 2)) + sub % 2
+    else:
+        row, column = q // W, q % W
+    return row * ih + column * iw
 
 
 @triton.jit
@@ -166,14 +168,13 @@ def contract(
             total += g
         if STORES:
             p = to + _places(q, W, W, 1, PACKED)
-            kind = out.dtype.element_ty
-            tl.store(p, _contracted(g, w0, bias, 0, HAS_BIAS).to(kind), mask=q < P)
+            tl.store(p, _contracted(g, w0, bias, 0, HAS_BIAS).to(out.dtype.element_ty), mask=q < P)
             if K > 1:
-                tl.store(p + ok, _contracted(g, w1, bias, 1, HAS_BIAS).to(kind), mask=q < P)
+                tl.store(p + ok, _contracted(g, w1, bias, 1, HAS_BIAS).to(out.dtype.element_ty), mask=q < P)
             if K > 2:
-                tl.store(p + 2 * ok, _contracted(g, w2, bias, 2, HAS_BIAS).to(kind), mask=q < P)
+                tl.store(p + 2 * ok, _contracted(g, w2, bias, 2, HAS_BIAS).to(out.dtype.element_ty), mask=q < P)
             if K > 3:
-                tl.store(p + 3 * ok, _contracted(g, w3, bias, 3, HAS_BIAS).to(kind), mask=q < P)
+                tl.store(p + 3 * ok, _contracted(g, w3, bias, 3, HAS_BIAS).to(out.dtype.element_ty), mask=q < P)
     if SUMS:
         row = sums + (n * tl.num_programs(0) + chunk) * (K * C + C)
         _store_outer(row + c * gc, s0, s1, s2, s3, gk, channels, K)
