@@ -18,14 +18,15 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from stylegan.ops import fused, fused_blur, triton_kernels
+from stylegan.ops import fused, fused_blur, triton_kernels, triton_rgb
 
 TARGET = GPUTarget("cuda", 90, 32)
-LARGE = {"x", "y", "dy", "dx", "g", "u"}  # bfloat16; other tensors are float32
+LARGE = {"x", "y", "dy", "dx", "g", "u", "f"}  # bfloat16; other tensors are float32
 SIZES = {"P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W"}  # multiples of 16 where they matter
+STEPS = {"sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands"}  # any integers
 FLAGS = {
     "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
-    "HAS_MORE": False, "CHUNKS": 64,
+    "HAS_MORE": False, "CHUNKS": 64, "HAS_BIAS": False, "ACTIVATES": False, "STORES": True, "SUMS": False,
 }  # fmt: skip
 
 
@@ -35,19 +36,20 @@ def assembler() -> Path:
 
 
 def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str:
-    kernel = getattr(triton_kernels, name)
+    kernel = getattr(triton_kernels, name, None) or getattr(triton_rgb, name)
     names = [p.name for p in kernel.params]
     constants = {k: v for k, v in {**FLAGS, **constants}.items() if k in names}
     signature, divisible = {}, {}
     for i, argument in enumerate(names):
         if argument in constants:
             signature[argument] = "constexpr"
-        elif argument in SIZES or argument in ("tiles", "bands"):
+        elif argument in SIZES or argument in STEPS:
             signature[argument] = "i32"
         elif argument in ("eps", "outer", "inner"):
             signature[argument] = "fp32"
         else:
-            signature[argument] = "*bf16" if argument in LARGE else "*fp32"
+            large = argument in LARGE or (name, argument) == ("expand", "out")
+            signature[argument] = "*bf16" if large else "*fp32"
         if signature[argument].startswith("*") or (argument in SIZES and argument not in constants):
             divisible[(i,)] = [["tt.divisibility", 16]]
     source = ASTSource(kernel, signature, {(names.index(k),): v for k, v in constants.items()}, divisible)
@@ -79,6 +81,20 @@ def main() -> None:
             constants = {"sc": 1, "ROWS": fused_blur.ROWS, "BW": tile // 2 // channels, "BC": channels}
             print(f"{enters}{', masks' * masks}:", end=" ")
             print(report("blur", f"nhwc {channels}", constants | {"ENTERS": enters, "MASKS": masks}, 4), flush=True)
+    forms = {
+        "from rgb": ("expand", {"HAS_BIAS": True, "ACTIVATES": True}),
+        "R1": ("expand", {"MASKS": True}),
+        "to rgb, gradients": ("expand", {"SUMS": True}),
+        "to rgb": ("contract", {"HAS_BIAS": True}),
+        "from rgb, images": ("contract", {"MASKS": True}),
+        "from rgb, weights": ("contract", {"MASKS": True, "STORES": False, "SUMS": True}),
+        "from rgb, both": ("contract", {"MASKS": True, "SUMS": True}),
+    }
+    for what, (name, flags) in forms.items():
+        for channels in (16, 64, 512):
+            constants = {"sc": 1, "iw": 1, "K": 3, "BP": tile // channels, "BC": channels, "PACKED": channels == 16}
+            print(f"{what}:", end=" ")
+            print(report(name, f"nhwc {channels}", constants | flags, warps), flush=True)
 
 
 if __name__ == "__main__":

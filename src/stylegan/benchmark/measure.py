@@ -99,6 +99,7 @@ def operators(device: torch.device, precision: str, budget: float) -> Iterator[R
     from stylegan.ops import packed
     from stylegan.ops.conv import conv2d
     from stylegan.ops.resample import blur2d, conv_downscale2d, upscale_conv2d
+    from stylegan.ops.rgb import from_rgb, to_rgb
     from stylegan.ops.style import bias_activate, style_epilogue
 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
@@ -122,6 +123,8 @@ def operators(device: torch.device, precision: str, budget: float) -> Iterator[R
         p = packed.pack(x.detach()).requires_grad_()
         noise, strength, bias = torch.randn(n, 1, side, side, device=device), tensor(inputs), tensor(inputs)
         after = (noise, strength, bias, tensor(n, 2, inputs))
+        image = torch.randn(n, 3, side, side, device=device, requires_grad=True)
+        seen, drawn = (image, tensor(inputs, 3, 1, 1), bias, "lrelu", dtype), (tensor(3, inputs, 1, 1), tensor(3))
         cases: dict[str, tuple[partial[torch.Tensor], partial[torch.Tensor]]] = {
             "conv 3x3": (both := partial(conv2d, x, w, padding=1), both),
             "conv 3x3, packed": (both, partial(packed.packed_conv2d, p, w)),
@@ -130,6 +133,10 @@ def operators(device: torch.device, precision: str, budget: float) -> Iterator[R
             "blur, down-conv": (both := partial(down, x, w), both),
             "blur, down-conv, packed": (both, partial(packed.conv_downscale_packed, p, w, taps)),
             "blur": (both := partial(blur2d, x), both),
+            "from RGB": (both := partial(from_rgb, *seen), both),
+            "from RGB, packed": (both, partial(from_rgb, *seen, packed=True)),
+            "to RGB": (both := partial(to_rgb, x, *drawn), both),
+            "to RGB, packed": (both, partial(to_rgb, p, *drawn, packed=True)),
             "bias, activation": (both := partial(bias_activate, x, bias), both),
             "epilogue": (both := partial(style_epilogue, x, *after), both),
         }

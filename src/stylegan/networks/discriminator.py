@@ -8,12 +8,11 @@ from torch import nn
 from stylegan import lod as lods
 from stylegan.config import Config, DiscriminatorConfig
 from stylegan.networks.labels import as_one_hot
-from stylegan.networks.layers import EqualizedConv2d, EqualizedLinear, EqualizedWeight
+from stylegan.networks.layers import EqualizedConv2d, EqualizedLinear, EqualizedWeight, FromRGB
 from stylegan.ops.fade import blend
-from stylegan.ops.packed import conv_downscale_packed, pack, pack_image, packs
+from stylegan.ops.packed import conv_downscale_packed, pack, packs
 from stylegan.ops.resample import conv_downscale2d, downscale2d
 from stylegan.ops.style import activate, at_least_float32, bias_activate, minibatch_stddev
-from stylegan.ops.switch import laid_out
 
 
 class DownBlock(nn.Module):
@@ -70,7 +69,7 @@ class Discriminator(nn.Module):
         self.lod = 0.0
         self.compute_dtype = torch.float32
         self.from_rgb = nn.ModuleList(
-            EqualizedConv2d(config.channels, config.fmaps(k + 1), 1, equalized=config.equalized)
+            FromRGB(config.channels, config.fmaps(k + 1), equalized=config.equalized)
             for k in range(config.top + 1)
         )
         self.blocks = nn.ModuleList(DownBlock(config, k) for k in range(1, config.top + 1))
@@ -111,5 +110,5 @@ class Discriminator(nn.Module):
         return level > 0 and packs(like, self.config.size(level), self.config.blur)
 
     def _from_rgb(self, images: torch.Tensor, level: int, packed: bool = False) -> torch.Tensor:
-        x = pack_image(images, self.compute_dtype) if packed else laid_out(images.to(self.compute_dtype))
-        return self.from_rgb[level](x, self.config.nonlinearity if self.config.from_rgb_activation else None)
+        nonlinearity = self.config.nonlinearity if self.config.from_rgb_activation else None
+        return self.from_rgb[level](images, nonlinearity, self.compute_dtype, packed)

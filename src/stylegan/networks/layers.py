@@ -17,6 +17,7 @@ from torch import nn
 from stylegan.ops.conv import conv2d
 from stylegan.ops.packed import from_pixels, packed_conv2d, pixels
 from stylegan.ops.resample import bias_activate_blur2d
+from stylegan.ops.rgb import from_rgb, to_rgb
 from stylegan.ops.style import bias_activate
 from stylegan.ops.weights import scaled
 
@@ -99,3 +100,30 @@ class EqualizedConv2d(EqualizedWeight):
         elif self.bias is not None:
             x = x + self.bias.to(x.dtype).reshape(1, -1, 1, 1)
         return from_pixels(x) if packed else x
+
+
+class FromRGB(EqualizedWeight):
+    """1x1 convolution of images, bias, and activation if any: [N, channels, H, W] -> [N, C, H, W], or packed."""
+
+    def __init__(self, channels: int, outputs: int, equalized: bool = True) -> None:
+        super().__init__((outputs, channels, 1, 1), equalized=equalized)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(
+        self, images: torch.Tensor, nonlinearity: str | None, dtype: torch.dtype, packed: bool = False
+    ) -> torch.Tensor:
+        """Features in the given type."""
+        return from_rgb(images, self.scaled(self.weight.dtype), self.bias, nonlinearity, dtype, packed)
+
+
+class ToRGB(EqualizedWeight):
+    """1x1 convolution and bias: [N, C, H, W], or packed [N, 4C, H/2, W/2], -> images [N, channels, H, W]."""
+
+    def __init__(self, inputs: int, channels: int, equalized: bool = True) -> None:
+        super().__init__((channels, inputs, 1, 1), gain=1.0, equalized=equalized)
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Images in float32 or float64, whatever the type of x."""
+        packed = x.shape[1] == 4 * self.weight.shape[1]
+        return to_rgb(x, self.scaled(self.weight.dtype), self.bias, packed)

@@ -10,21 +10,12 @@ from torch import nn
 
 from stylegan import lod as lods
 from stylegan.config import GeneratorConfig
-from stylegan.networks.layers import SQRT2, EqualizedConv2d, EqualizedLinear, EqualizedWeight
+from stylegan.networks.layers import SQRT2, EqualizedLinear, EqualizedWeight, ToRGB
 from stylegan.ops.conv import conv2d
 from stylegan.ops.fade import blend
-from stylegan.ops.packed import (
-    from_pixels,
-    pack,
-    packed_conv2d,
-    packs,
-    pixels,
-    unpack,
-    unpack_image,
-    upscale_conv_packed,
-)
+from stylegan.ops.packed import from_pixels, pack, packed_conv2d, packs, pixels, unpack, upscale_conv_packed
 from stylegan.ops.resample import blur2d, upscale2d, upscale_conv2d
-from stylegan.ops.style import at_least_float32, style_epilogue
+from stylegan.ops.style import style_epilogue
 from stylegan.ops.switch import laid_out
 
 Noise = Literal["random", "stored", "none"] | Sequence[torch.Tensor]
@@ -132,7 +123,7 @@ class SynthesisNetwork(nn.Module):
         )
         self.layers = nn.ModuleList(SynthesisLayer(config, i) for i in range(config.num_layers))
         self.to_rgb = nn.ModuleList(
-            EqualizedConv2d(config.fmaps(k + 1), config.channels, 1, gain=1.0, equalized=config.equalized)
+            ToRGB(config.fmaps(k + 1), config.channels, equalized=config.equalized)
             for k in range(config.top + 1)
         )
         if config.noise:
@@ -175,10 +166,8 @@ class SynthesisNetwork(nn.Module):
             for i in (2 * k, 2 * k + 1):
                 x = self.layers[i](x, ws[:, i], noises[i], packed)
         image = self.to_rgb[level](x)
-        wide = torch.promote_types(image.dtype, torch.float32)
-        image = unpack_image(image, wide) if packed else image.to(wide)
         if fade:
-            image = blend(image, upscale2d(at_least_float32(self.to_rgb[level - 1](lower))), lod)
+            image = blend(image, upscale2d(self.to_rgb[level - 1](lower)), lod)
         return image  # N C h w
 
     def _packs(self, level: int, like: torch.Tensor) -> bool:

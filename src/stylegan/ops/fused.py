@@ -12,6 +12,7 @@ Shapes: x [N, C, H, W] contiguous or channels-last (anything else is copied); no
 
 from __future__ import annotations
 
+import importlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,11 +27,11 @@ SLOPES = {"lrelu": 0.2, "relu": 0.0}
 
 
 def launch(name: str, grid: tuple[int, int, int], x: torch.Tensor, *rest: Any, **constants: Any) -> None:
-    """Runs a kernel of ops.triton_kernels on the device of x, its first argument."""
-    from stylegan.ops import triton_kernels
-
+    """Runs a kernel of ops.triton_kernels, or "module.kernel" of ops, on the device of x, its first argument."""
+    module, _, kernel = name.rpartition(".")
+    kernels = importlib.import_module(f"stylegan.ops.{module or 'triton_kernels'}")
     with torch.cuda.device_of(x):
-        getattr(triton_kernels, name)[grid](x, *rest, **constants)
+        getattr(kernels, kernel)[grid](x, *rest, **constants)
 
 
 def power_of_two(n: int) -> int:

@@ -190,8 +190,8 @@ def _half(p: torch.Tensor, axis: int, sub: int) -> torch.Tensor:
 def _around(row: torch.Tensor) -> torch.Tensor:
     """A row of blocks continued at both ends: [N, 2, C, 1, w] -> [N, 2C, 1, w + 2]; axis 1 is the sub-column."""
     wide = F.pad(row, (1, 1))
-    wide[:, 0, :, :, 0] = -row[:, 0, :, :, 0]
-    wide[:, 1, :, :, -1] = -row[:, 1, :, :, -1]
+    torch.neg(row[:, 0, :, :, 0], out=wide[:, 0, :, :, 0])
+    torch.neg(row[:, 1, :, :, -1], out=wide[:, 1, :, :, -1])
     return wide.flatten(1, 2)
 
 
@@ -199,22 +199,25 @@ def _around_adjoint(wide: torch.Tensor) -> torch.Tensor:
     """Adjoint of `_around`: [N, 2C, 1, w + 2] -> [N, 2, C, 1, w]."""
     wide = wide.unflatten(1, (2, -1))
     row = wide[..., 1:-1].clone()
-    row[:, 0, :, :, 0] -= wide[:, 0, :, :, 0]
-    row[:, 1, :, :, -1] -= wide[:, 1, :, :, -1]
+    row[:, 0, :, :, 0].sub_(wide[:, 0, :, :, 0])
+    row[:, 1, :, :, -1].sub_(wide[:, 1, :, :, -1])
     return row
 
 
-def _outside(p: torch.Tensor, axis: int, half: torch.Tensor) -> torch.Tensor:
-    """What the continuation puts beyond an edge, padded so that an unpadded convolution gives the edge's blocks."""
-    return -_around(half) if axis == 0 else -F.pad(half.flatten(1, 2), (0, 0, 1, 1))
+def _outside(axis: int, half: torch.Tensor) -> torch.Tensor:
+    """What the continuation puts beyond an edge, with the sign reversed: [N, 2, C, ...] -> [N, 2C, ...].
+
+    A convolution of it with padding (axis, 0) gives the edge's blocks.
+    """
+    return _around(half) if axis == 0 else half.flatten(1, 2)
 
 
 def _down(p: torch.Tensor, k: torch.Tensor, ring: bool) -> torch.Tensor:
     y = F.conv2d(p, k, padding=1)
     for axis, sub, rows, columns, tap_rows, tap_columns in _edges(*p.shape[2:]) if ring else []:
-        strip = _outside(p, axis, _half(p[:, :, rows, columns], axis, sub))
+        strip = _outside(axis, _half(p[:, :, rows, columns], axis, sub))
         taps = _half(k[:, :, tap_rows, tap_columns], axis, sub).flatten(1, 2)
-        y[:, :, rows, columns] += F.conv2d(strip, taps)
+        y[:, :, rows, columns].sub_(F.conv2d(strip, taps, padding=(axis, 0)))
     return y
 
 
@@ -228,18 +231,19 @@ def _up(y: torch.Tensor, k: torch.Tensor, ring: bool) -> torch.Tensor:
     return p
 
 
-def _kernel_gradient(p: torch.Tensor, y: torch.Tensor, k: torch.Tensor, padding: int) -> torch.Tensor:
+def _kernel_gradient(p: torch.Tensor, y: torch.Tensor, k: torch.Tensor, padding: tuple[int, int]) -> torch.Tensor:
     return torch.ops.aten.convolution_backward(
-        y, p, k, None, [1, 1], [padding, padding], [1, 1], False, [0, 0], 1, [False, True, False]
+        y, p, k, None, [1, 1], padding, [1, 1], False, [0, 0], 1, [False, True, False]
     )[1]
 
 
 def _weight(p: torch.Tensor, y: torch.Tensor, shape: tuple[int, ...], ring: bool) -> torch.Tensor:
-    dk = _kernel_gradient(p, y, p.new_empty(shape), 1)
+    dk = _kernel_gradient(p, y, p.new_empty(shape), (1, 1))
     for axis, sub, rows, columns, tap_rows, tap_columns in _edges(*p.shape[2:]) if ring else []:
-        strip = _outside(p, axis, _half(p[:, :, rows, columns], axis, sub))
+        strip = _outside(axis, _half(p[:, :, rows, columns], axis, sub))
         part = _half(dk[:, :, tap_rows, tap_columns], axis, sub)
-        part += _kernel_gradient(strip, y[:, :, rows, columns], part.flatten(1, 2), 0).unflatten(1, (2, -1))
+        found = _kernel_gradient(strip, y[:, :, rows, columns], part.flatten(1, 2), (axis, 0))
+        part.sub_(found.unflatten(1, (2, -1)))
     return dk
 
 

@@ -21,6 +21,7 @@ from functools import cache
 import torch
 
 MODES = ("auto", "reference", "fast")
+TYPES = (torch.float32, torch.bfloat16, torch.float16)  # that kernels know
 _mode = os.environ.get("STYLEGAN_OPS", "auto")
 
 
@@ -63,7 +64,7 @@ def fast(x: torch.Tensor) -> bool:
 
 def kernels(x: torch.Tensor) -> bool:
     """Whether Triton kernels run for this input: fast, in a type they know, on a device where they work."""
-    if not fast(x) or exporting() or x.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+    if not fast(x) or exporting() or x.dtype not in TYPES:
         return False
     return bool(x.numel()) and (x.is_cuda or interpreting()) and _kernels_work(x.device.type)
 
@@ -100,7 +101,14 @@ def laid_out(x: torch.Tensor) -> torch.Tensor:
 
     STYLEGAN_LAYOUT (auto, channels_last or contiguous) overrides it. Every operator keeps the layout it is given.
     """
+    return x.contiguous(memory_format=torch.channels_last) if _asks_for_channels_last(x) else x
+
+
+def lies_channels_last(x: torch.Tensor) -> bool:
+    """Whether what a network makes of images x [N, C, H, W] is channels-last: `laid_out` makes them so, or they are."""
+    return _asks_for_channels_last(x) or (x.stride(1) == 1 and not x.is_contiguous())
+
+
+def _asks_for_channels_last(x: torch.Tensor) -> bool:
     chosen = os.environ.get("STYLEGAN_LAYOUT", "auto")
-    if chosen == "channels_last" or (chosen == "auto" and x.is_cuda and fast(x)):
-        return x.contiguous(memory_format=torch.channels_last)
-    return x
+    return chosen == "channels_last" or (chosen == "auto" and x.is_cuda and fast(x))
