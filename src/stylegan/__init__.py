@@ -28,6 +28,12 @@ _PUBLIC = {
     "z_from_seeds": "stylegan.latents",
 }
 
+# parts of the Python interface, imported when first named: `import stylegan; help(stylegan.metrics)`
+_MODULES = (
+    *("config", "data", "drawing", "editing", "figures", "images", "latents", "metrics"),
+    *("networks", "ops", "snapshot", "studies", "studio", "training", "video"),
+)
+
 __all__ = [*_PUBLIC, "__version__"]
 
 if TYPE_CHECKING:
@@ -43,8 +49,10 @@ if TYPE_CHECKING:
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(importlib.import_module(_PUBLIC[name]), name)
+    if name in _MODULES:
+        return importlib.import_module(f"stylegan.{name}")
     raise AttributeError(f"module 'stylegan' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted({*__all__, *_MODULES})

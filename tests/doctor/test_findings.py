@@ -53,6 +53,8 @@ def test_there_are_enough_kinds_of_bad_files(animals: zoo.Zoo) -> None:
     assert sum(bool(kinds) for _, kinds in animals.values()) >= 60
     covered = set().union(*(kinds for _, kinds in animals.values()))
     assert covered == set(KINDS) - {"conflict", "duplicate", "similar", "twice"}  # those need company
+    page = (Path(__file__).parents[2] / "docs" / "reliability.md").read_text(encoding="utf-8")
+    assert f"{len(animals)} files: {len(zoo.unusable())} unusable, {len(zoo.odd())} odd" in page
 
 
 def test_each_file_has_exactly_its_findings(diagnosis: Diagnosis, animals: zoo.Zoo) -> None:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -331,3 +335,48 @@ def test_every_function_of_arrays_is_in_the_table() -> None:
     functions = {name for name in metrics.__all__ if name[0].islower()} - machinery
     missing = {name for name in functions if f"`{name}(" not in table}
     assert not missing
+
+
+@pytest.mark.parametrize(
+    ("call", "text"),
+    [
+        (lambda: metrics.fid(np.ones(5), np.ones(5)), r"features \[5\]: expected \[n, d\]"),
+        (lambda: metrics.fid(np.ones((5, 2)), np.ones((5, 3))), r"must be \[d\], \[d, d\]"),
+        (lambda: metrics.kid(np.ones((5, 2)), np.ones((5, 3))), "must have the same width"),
+        (lambda: metrics.kid(np.full((5, 2), np.nan), np.ones((5, 2))), "must be finite"),
+        (lambda: metrics.precision_recall(np.full((5, 2), np.nan), np.ones((5, 2))), "must be finite"),
+        (lambda: metrics.nearest_neighbours(np.ones((5, 2)), np.ones((5, 2)), 6), "k = 6: there are 5 neighbours"),
+        (lambda: metrics.memorisation(np.array([]), np.ones(3)), "0 and 3 distances"),
+        (lambda: metrics.mutual_information(np.ones(2)), "expected a table"),
+        (lambda: metrics.conditional_entropy(np.array([[np.inf, 1], [1, 1]])), "finite"),
+        (lambda: metrics.linear_svm(np.ones((5, 2)), np.array([True])), r"must be \[n, d\] and \[n\]"),
+        (lambda: metrics.separability(np.ones((5, 2)), np.ones(5)), r"must be \[n, d\] and \[n, attributes\]"),
+        (lambda: metrics.slerp(np.zeros(3), np.ones(3), 0.5), "have length 0"),
+        (lambda: metrics.path_lengths(np.ones(3), 0.0), "must be above 0"),
+        (lambda: metrics.percentile_filter(np.ones(3), 90, 10), "the lower one first"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_said(call: Callable[[], object], text: str) -> None:
+    with pytest.raises(ValueError, match=text):
+        call()
+
+
+def test_lists_and_tensors_are_taken_too() -> None:
+    real = np.random.default_rng(0).normal(size=(30, 3))
+    fake = real * 1.2 + 0.1
+    for function in (metrics.fid, metrics.kid, metrics.precision_recall, metrics.density_coverage):
+        expected = function(real, fake)
+        assert function(real.tolist(), fake.tolist()) == pytest.approx(expected)
+        assert function(torch.tensor(real), torch.tensor(fake)) == pytest.approx(expected)
+
+
+def test_found_from_the_package() -> None:
+    code = "import stylegan, sys; assert 'torch' not in sys.modules; help(stylegan.metrics)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for name in ("frechet_distance(", "percentile_filter(", "slerp(", "conditional_entropy(", "ppl("):
+        assert f"    {name}" in told, name
+    import stylegan
+
+    assert "metrics" in dir(stylegan)
+    with pytest.raises(AttributeError, match="no attribute 'metriks'"):
+        _ = stylegan.metriks

@@ -114,6 +114,16 @@ def test_noise_and_class(visit: Open, running: Running) -> None:
     page.get_by_label("Class").select_option(label=f"1 · {EVIL}")
     page.wait_for_function("() => location.hash.includes('cls=1')")
     assert EVIL in page.locator(".toolbar h1").inner_text()
+    set_slider(page, "ψ", 0.2)
+    page.wait_for_function("() => location.hash.includes('psi=0.2')")
+    before = settled(page, "#large")
+    page.get_by_role("radio", name="Mean of the class").click()
+    page.wait_for_function("() => location.hash.includes('towards=class')")
+    own = differs(page, "#large", before)
+    page.reload()
+    drawn(page, "#large")
+    becomes(page, "#large", own)
+    assert page.get_by_role("radio", name="Mean of the class").get_attribute("aria-checked") == "true"
 
 
 def test_new_weights(visit: Open, running: Running, place: Path) -> None:

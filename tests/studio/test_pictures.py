@@ -80,6 +80,23 @@ def test_mix_and_noise(painter: Painter) -> None:
     assert not np.array_equal(part, drawn(painter, seed(3), noise={"mode": "stored"}))
 
 
+def test_towards_the_class(painter: Painter) -> None:
+    """psi 0 in all layers is the mean of a class, in seeds and in walks; a model without classes takes it for all."""
+    G = painter.generator
+    look = painter.points.look(Look.model_validate({"psi": 0.0, "cutoff": -1, "towards": "class"}))
+    centres = drawing.class_centres(G)
+    for number in (2, 0):
+        ws = painter.points.styles(Recipe.model_validate(seed(5, cls=number)), look)
+        assert torch.equal(ws[0], centres[number].expand_as(ws[0]))
+    path = {"kind": "path", "points": [seed(5, cls=1)["place"], seed(6, cls=0)["place"]], "frames": 8, "frame": 0}
+    ws = painter.points.styles(Recipe.model_validate({"place": path}), look)
+    assert torch.allclose(ws[0], centres[1].expand_as(ws[0]), atol=1e-6)
+    assert not torch.allclose(centres[1], G.w_avg, atol=1e-3)
+    plain = painter.points.look(Look(psi=0.0, cutoff=-1))
+    other = painter.points.styles(Recipe.model_validate({"place": path}), plain)
+    assert torch.allclose(other[0], G.w_avg.expand_as(ws[0]), atol=1e-6)
+
+
 def test_what_the_model_lacks(painter: Painter) -> None:
     with pytest.raises(UserError, match="class 7: this model has classes 0 to 2"):
         drawn(painter, seed(0, cls=7))
@@ -266,6 +283,7 @@ def test_downloads_equal_generate(running: Running, place: Path, tmp_path: Path,
         ([], {}, {}),
         (["--psi", "0.5", "--cutoff", "3"], {"psi": 0.5, "cutoff": 3}, {}),
         (["--class", "2", "--noise", "stored"], {"noise": {"mode": "stored"}}, {"cls": 2}),
+        (["--towards", "class", "--psi", "0.3", "--cutoff", "4"], {"towards": "class", "psi": 0.3, "cutoff": 4}, {}),
     ]
     for i, (options, look, point) in enumerate(cases):
         out = tmp_path / str(i)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -147,6 +148,29 @@ def test_frozen_blocks_do_not_move(run, tmp_path):
     assert not torch.equal(source.d["blocks.0.down.weight"], after.d["blocks.0.down.weight"])
 
 
+def test_frozen_while_growing_are_the_blocks_that_came_along(run, tmp_path):
+    """Fresh blocks above them are trained, also after a stop without the source, which ends bit-equal."""
+    source = tmp_path / "source"
+    shutil.copytree(run, source)
+    asked = config(32, training={"start_from": str(source), "freeze_d": 1}, schedule={"initial_resolution": 16})
+    whole, parted = tmp_path / "whole", tmp_path / "parted"
+    begun = train(asked, parted, "cpu", data(32), stop_kimg=0.016, quiet=True)
+    assert not begun.finished
+    train(asked, whole, "cpu", data(32), quiet=True)
+    before, first = read_source(source), Trainer(asked).D.state_dict()
+    shutil.rmtree(source)
+    train(asked, parted, "cpu", data(32), quiet=True)
+    a, b = read_source(whole), read_source(parted)
+    assert lineage(whole)[0]["frozen"] == ["from_rgb.0", "from_rgb.1", "from_rgb.2", "blocks.1"]
+    for name, tensor in a.d.items():
+        assert torch.equal(tensor, b.d[name]), name
+        if name.startswith(("from_rgb.0", "from_rgb.1", "from_rgb.2", "blocks.1")):
+            assert torch.equal(tensor, before.d[name]), name
+    for name in ("from_rgb.3.weight", "blocks.2.down.weight"):
+        assert not torch.equal(a.d[name], first[name]), name
+    assert not torch.equal(a.d["blocks.0.down.weight"], before.d["blocks.0.down.weight"])
+
+
 def test_the_command_line(run, tmp_path):
     from click.testing import CliRunner
 
@@ -161,7 +185,12 @@ def test_the_command_line(run, tmp_path):
     assert answer.exit_code == 0, answer.output
     assert "starts fresh: stored noise 32x32, synthesis 32x32" in answer.output
     assert "16x16" in answer.output
-    assert "warning: --freeze-d keeps from_rgb 32x32, discriminator 32x32 at the random values" in answer.output
+    assert ("frozen: from_rgb 4x4, from_rgb 8x8, from_rgb 16x16, discriminator 16x16; blocks that start fresh are "
+            "trained") in " ".join(answer.output.split())  # fmt: skip
+    words[words.index("--freeze-d") + 1] = 3
+    words[3] = tmp_path / "other"
+    answer = CliRunner().invoke(cli, [str(word) for word in words])
+    assert f"--freeze-d 3: 2 of the discriminator's blocks come from {run}" in str(answer.exception)
 
 
 def test_a_run_goes_on_without_its_source_and_a_failed_first_command_is_no_run(run, tmp_path):

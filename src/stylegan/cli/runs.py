@@ -104,7 +104,7 @@ def _relative(path: str, folder: Path) -> str:
 
 
 def _progress(run: Run) -> str:
-    share = f" ({run.kimg / run.total_kimg:.0%})" if run.total_kimg else ""
+    share = f" ({min(run.kimg / run.total_kimg, 1):.0%})" if run.total_kimg else ""
     return f"{run.kimg:,.1f} / {run.total_kimg:,.6g}{share}"
 
 

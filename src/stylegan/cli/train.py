@@ -44,7 +44,7 @@ Examples:
 @click.option("--gamma", type=float, help="Weight of the R1 penalty (loss.r1_gamma).")
 @click.option("--seed", type=int, help="Seed of everything (training.seed).")
 @click.option("--from", "start_from", type=click.Path(path_type=Path), help="Start from a model file or a run folder.")
-@click.option("--freeze-d", type=int, help="Keep the discriminator's first N blocks as they are (with --from).")
+@click.option("--freeze-d", type=int, help="Keep the discriminator's first N blocks, as --from brings them.")
 @click.option("--metrics", help="Measure while training, as fid2k,kid2k; the best model is kept.")
 @click.option("--every", help="How often, as 200kimg.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")

@@ -259,7 +259,7 @@ class TrainingConfig(Section):
     )
     ema_kimg: float = Field(10.0, ge=0, description="half-life of the averaged generator in kimg")
     start_from: str = Field("", description="model file or run folder whose weights this training starts from")
-    freeze_d: int = Field(0, ge=0, description="keep the discriminator's first blocks as they are (FreezeD)")
+    freeze_d: int = Field(0, ge=0, description="keep so many of D's first blocks that came along as they are (FreezeD)")
     adam_betas: tuple[float, float] = Field((0.0, 0.99), description="Adam's decay rates")
     adam_eps: float = Field(1e-8, gt=0, description="Adam's epsilon")
     metrics: str = Field("", description="metrics measured during training, as fid2k,kid2k; none = no measurement")

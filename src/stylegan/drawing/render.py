@@ -119,14 +119,21 @@ def map_latents(G: Generator, z: torch.Tensor, labels: torch.Tensor | None, look
         for start, stop in _chunks(len(z), look.batch, device):
             part = None if labels is None else labels[start:stop]
             ws = G.mapping(z[start:stop], part)
-            if look.centres is None or part is None or look.psi is None:
+            if look.centres is None or part is None:
                 rows.append(G.truncate(ws, look.psi, cutoff))
             else:  # labels between two classes have a centre between theirs
-                truncated = torch.lerp((part @ look.centres.to(part))[:, None], ws[:, :cutoff], float(look.psi))
-                rows.append(torch.cat([truncated, ws[:, cutoff:]], dim=1))  # n L D
+                rows.append(truncate_towards(part @ look.centres.to(part), ws, look.psi, cutoff))
     if not rows:
         return torch.empty(0, G.config.num_layers, G.config.w_dim, device=device)
     return torch.cat(rows)  # N L D
+
+
+def truncate_towards(centre: torch.Tensor, ws: torch.Tensor, psi: float | None, cutoff: int) -> torch.Tensor:
+    """`Generator.truncate` towards a centre of one's own, [N, D], instead of the mean of all: ws [N, L, D]."""
+    if psi is None:
+        return ws
+    truncated = torch.lerp(centre[:, None], ws[:, :cutoff], float(psi))
+    return torch.cat([truncated, ws[:, cutoff:]], dim=1)  # N L D
 
 
 def class_centres(G: Generator, classes: Sequence[int] | None = None, count: int = MEAN_OF) -> torch.Tensor:

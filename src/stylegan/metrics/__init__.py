@@ -1,7 +1,15 @@
 """Metrics: pure functions of arrays, the feature networks they are defined in, and the measuring of models.
 
 The functions below take and return numpy arrays and numbers in float64; the table in docs/metrics.md has shapes, units,
-errors and sources. `evaluate` measures a generator against a data set; `parse_metrics("fid50k,pr50k3")` gives it its
+errors and sources.
+
+- Fréchet distance: frechet_distance (of means and covariances), fid (of features), feature_statistics
+- other distances of features: kid, mmd2_unbiased, inception_score, precision_recall, density_coverage, memorisation
+- perceptual path length: slerp, lerp, path_lengths, percentile_filter, ppl
+- linear separability: conditional_entropy, entropy, mutual_information, joint_distribution, linear_svm, separability,
+  separability_score
+
+`evaluate` measures a generator against a data set; `parse_metrics("fid50k,pr50k3")` gives it its
 protocols.
 """
 

@@ -164,11 +164,12 @@ class FeatureStatistics:
         return made
 
 
-def feature_statistics(features: np.ndarray | Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def feature_statistics(features: np.ndarray | torch.Tensor | Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """(mean [d], covariance [d, d]) in float64 of features [n, d], or of batches of them as they arrive."""
-    batches = [features] if isinstance(features, np.ndarray) else features
     statistics: FeatureStatistics | None = None
-    for batch in batches:
+    for batch in [features] if isinstance(features, np.ndarray | torch.Tensor) else features:
+        if len(shape := np.shape(np.asarray(batch))) != 2:
+            raise ValueError(f"features {list(shape)}: expected [n, d], or batches of that shape")
         statistics = statistics or FeatureStatistics(batch.shape[1])
         statistics.add(batch)
     if statistics is None:

@@ -45,6 +45,10 @@ def mmd2_unbiased(x: Array, y: Array) -> float:
     if min(n, m) < 2:
         raise ValueError(f"{n} and {m} samples: KID needs at least 2 of each")
     a, b = _rows(x), _rows(y)
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"features {list(a.shape)} and {list(b.shape)}: must have the same width")
+    if not (a.isfinite().all() and b.isfinite().all()):
+        raise ValueError("features must be finite; a network has produced NaN or infinity")
     within_a, within_b = _kernel(a, a), _kernel(b, b)
     same_a = (within_a.sum() - within_a.trace()) / (n * (n - 1))
     same_b = (within_b.sum() - within_b.trace()) / (m * (m - 1))
@@ -63,6 +67,7 @@ def kid(
     Subsets are drawn without replacement from `seed`; a set smaller than `subset_size` is used whole. The
     mean over subsets estimates the same as all samples at once, in bounded memory.
     """
+    real, fake = _rows(real), _rows(fake)
     size = min(subset_size, len(real), len(fake))
     rng = np.random.default_rng(seed)
     values = []

@@ -25,16 +25,23 @@ def entropy(p: np.ndarray) -> float:
     """H in bits of counts or probabilities of any shape (normalised to sum 1; 0·log 0 = 0)."""
     p = np.asarray(p, np.float64).reshape(-1)
     total = p.sum()
-    if not total > 0 or p.min() < 0:
-        raise ValueError("a distribution needs values of 0 or more with a positive sum")
+    if not 0 < total < np.inf or p.min() < 0:
+        raise ValueError("a distribution needs finite values of 0 or more with a positive sum")
     p = p[p > 0] / total
     return float(-(p * np.log2(p)).sum())
 
 
 def mutual_information(joint: np.ndarray) -> float:
     """I(X; Y) in bits of a joint table [x, y] of counts or probabilities."""
-    joint = np.asarray(joint, np.float64)
+    joint = _table(joint)
     return entropy(joint.sum(1)) + entropy(joint.sum(0)) - entropy(joint)
+
+
+def _table(joint: np.ndarray) -> np.ndarray:
+    joint = np.asarray(joint, np.float64)
+    if joint.ndim != 2:
+        raise ValueError(f"joint {list(joint.shape)}: expected a table [x, y]")
+    return joint
 
 
 def conditional_entropy(joint: np.ndarray) -> float:
@@ -42,9 +49,7 @@ def conditional_entropy(joint: np.ndarray) -> float:
 
     How many bits tell the column once the row is known. ValueError for what is not a table, negative or empty.
     """
-    joint = np.asarray(joint, np.float64)
-    if joint.ndim != 2:
-        raise ValueError(f"joint {list(joint.shape)}: expected a table [x, y]")
+    joint = _table(joint)
     return max(entropy(joint) - entropy(joint.sum(1)), 0.0)
 
 
@@ -67,6 +72,8 @@ def linear_svm(
     its one minimum, so the result depends on nothing else.
     """
     x = np.asarray(x, np.float64)
+    if x.ndim != 2 or np.shape(y) != x.shape[:1]:
+        raise ValueError(f"x {list(x.shape)}, y {list(np.shape(y))}: must be [n, d] and [n]")
     rows = np.concatenate([x, np.ones((len(x), 1))], axis=1)  # n d+1
     signs = np.where(np.asarray(y).astype(bool), 1.0, -1.0)
     w = np.zeros(rows.shape[1])
@@ -115,9 +122,14 @@ def separability(latents: np.ndarray, logits: np.ndarray, keep: float = KEPT) ->
     of the logit, a linear SVM fitted to them, X its side. An attribute of which only one value is left has
     H(Y|X) = 0, as Y is certain.
     """
+    latents, logits = np.asarray(latents), np.asarray(logits, np.float64)
+    if latents.ndim != 2 or logits.ndim != 2 or len(latents) != len(logits):
+        raise ValueError(
+            f"latents {list(latents.shape)}, logits {list(logits.shape)}: must be [n, d] and [n, attributes]"
+        )
     entropies = []
-    for column in np.asarray(logits, np.float64).T:
+    for column in logits.T:
         rows = most_confident(column, max(2, round(len(column) * keep)))
-        x, y = np.asarray(latents)[rows], column[rows] > 0
+        x, y = latents[rows], column[rows] > 0
         entropies.append(conditional_entropy(joint_distribution(svm_side(linear_svm(x, y), x), y)))
     return entropies

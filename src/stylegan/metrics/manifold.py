@@ -29,6 +29,8 @@ def _centred(a: Array, b: Array) -> tuple[torch.Tensor, torch.Tensor]:
     first, second = _rows(a), _rows(b)
     if first.shape[1] != second.shape[1]:
         raise ValueError(f"features {list(first.shape)} and {list(second.shape)}: must have the same width")
+    if not (first.isfinite().all() and second.isfinite().all()):
+        raise ValueError("features must be finite; a network has produced NaN or infinity")
     centre = second.mean(0)
     return first - centre, second - centre
 
@@ -64,6 +66,8 @@ def nearest_neighbours(a: Array, b: Array, k: int = 1, same: bool = False) -> tu
     same: a and b are the same set, and no row is a neighbour of its own.
     """
     first, second = _centred(a, b)
+    if not 1 <= k <= len(second) - same:
+        raise ValueError(f"k = {k}: there are {len(second) - same} neighbours to choose from, so k must be 1 to that")
     distances, indices = [], []
     for start, block in _blocks(first, second):
         if same:
@@ -126,6 +130,9 @@ def memorisation(to_real: np.ndarray, among_real: np.ndarray) -> tuple[float, fl
     images than training images to each other. copies: the share of fakes nearer to a training image than 99 %
     of the training images are to their nearest other one; 0.01 is what a perfect model has.
     """
+    to_real, among_real = np.asarray(to_real, np.float64), np.asarray(among_real, np.float64)
+    if not (to_real.size and among_real.size):
+        raise ValueError(f"{to_real.size} and {among_real.size} distances: needs at least one of each")
     between = float(np.median(among_real))
     ratio = float(np.median(to_real)) / between if between > 0 else float("nan")
     return ratio, float((to_real < np.percentile(among_real, 1)).mean())

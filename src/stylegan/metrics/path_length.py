@@ -12,9 +12,12 @@ EPSILON = 1e-4  # the paper's step
 
 
 def normalize(x: np.ndarray) -> np.ndarray:
-    """Vectors [..., d] at length 1."""
+    """Vectors [..., d] at length 1. ValueError for a vector of length 0 (officially NaN)."""
     x = np.asarray(x, np.float64)
-    return x / np.linalg.norm(x, axis=-1, keepdims=True)
+    length = np.linalg.norm(x, axis=-1, keepdims=True)
+    if (length == 0).any():
+        raise ValueError(f"{int((length == 0).sum())} of {length.size} vectors have length 0, and so no direction")
+    return x / length
 
 
 def _per_vector(t: np.ndarray | float, vectors: np.ndarray) -> np.ndarray:
@@ -50,6 +53,8 @@ def slerp(a: np.ndarray, b: np.ndarray, t: np.ndarray | float) -> np.ndarray:
 
 def path_lengths(distances: np.ndarray, epsilon: float = EPSILON) -> np.ndarray:
     """Perceptual distances [n] of steps of size epsilon -> distances / epsilon² [n] (equation 2)."""
+    if not epsilon > 0:
+        raise ValueError(f"epsilon = {epsilon}: the size of a step must be above 0 (the paper's is {EPSILON})")
     return np.asarray(distances, np.float64) / epsilon**2
 
 
@@ -60,6 +65,8 @@ def percentile_filter(values: np.ndarray, low: float = 1.0, high: float = 99.0) 
     99th (numpy's "lower" and "higher"), as in the official program. ValueError for no values and for NaN.
     """
     values = np.asarray(values, np.float64).reshape(-1)
+    if not 0 <= low <= high <= 100:
+        raise ValueError(f"percentiles {low} and {high}: must be within 0 and 100, the lower one first")
     if not len(values):
         raise ValueError("no values to take percentiles of")
     if np.isnan(values).any():

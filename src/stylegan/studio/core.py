@@ -162,6 +162,7 @@ class Studio:
             "command": "stylegan generate" if plain else "stylegan studio",
             "psi": 1.0 if drawn_look.psi is None else drawn_look.psi,
             "cutoff": config.num_layers if drawn_look.cutoff is None else drawn_look.cutoff,
+            "towards": "class" if drawn_look.centres is not None else None,
             "noise": drawn_look.noise,
             "lod": drawn_look.lod_of(G),
             "device": painter.device.type,

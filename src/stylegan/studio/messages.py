@@ -115,6 +115,7 @@ class Look(Message):
 
     psi: Annotated[float, Field(ge=-4, le=4)] | None = None
     cutoff: Annotated[int, Field(ge=-1, le=MAX_LAYERS)] | None = None
+    towards: Literal["all", "class"] = "all"  # truncate towards the mean w of all, or of the image's own class
     noise: Noise = Noise()
 
 

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stylegan import latents
-from stylegan.drawing import class_of_seed, default_look, map_seeds
+from stylegan.drawing import class_centres, class_of_seed, default_look, map_seeds
 from stylegan.drawing.render import Look as DrawnLook
-from stylegan.drawing.render import check_styles
+from stylegan.drawing.render import check_styles, truncate_towards
 from stylegan.errors import UserError
 from stylegan.studio.messages import Edit, KeptPoint, Look, Mix, Path, PathPoint, PlanePoint, Recipe, SeedPoint
 
@@ -33,6 +33,8 @@ class Points:
         self.kept = kept if kept is not None else {}
         self.directions = directions if directions is not None else {}
         self._seeds: dict[Any, torch.Tensor] = {}
+        self._centres: torch.Tensor | None = None  # [classes, D], rows found when they are first needed
+        self._centred: set[int] = set()  # which are
         self._walks: dict[Any, Any] = {}
 
     def look(self, look: Look) -> DrawnLook:
@@ -41,6 +43,10 @@ class Points:
         settings: dict[str, Any] = {"noise": look.noise.mode if G.config.noise else "none"}
         if look.psi is not None and G.truncatable:
             settings["psi"] = look.psi
+        if look.towards == "class" and G.config.labels and G.truncatable:
+            if self._centres is None:
+                self._centres = G.w_avg.detach().float().repeat(G.config.labels, 1)
+            settings["centres"] = self._centres
         if look.cutoff is not None:
             settings["cutoff"] = None if look.cutoff < 0 else min(look.cutoff, G.config.num_layers)
         return default_look(G, **settings).check(G)
@@ -84,7 +90,16 @@ class Points:
             self._seeds[key] = ws
         cutoff = G.config.num_layers if look.cutoff is None else look.cutoff
         with torch.inference_mode():
-            return G.truncate(ws, look.psi, cutoff)
+            if look.centres is None or chosen is None:
+                return G.truncate(ws, look.psi, cutoff)
+            return truncate_towards(self._with_centres(look.centres, [chosen])[[chosen]], ws, look.psi, cutoff)
+
+    def _with_centres(self, centres: torch.Tensor, classes: Sequence[int]) -> torch.Tensor:
+        """`centres` [classes, D], in which the means of these classes are there from now on."""
+        if missing := [number for number in dict.fromkeys(classes) if number not in self._centred]:
+            centres[missing] = class_centres(self.generator, missing)[missing]
+            self._centred.update(missing)
+        return centres
 
     def found(self, place: KeptPoint) -> Any:
         """What was kept under an id, fit for this model; UserError where it is gone or belongs to another model."""
@@ -100,7 +115,7 @@ class Points:
         """The walk of `stylegan.editing`; the last few are kept."""
         from stylegan import editing
 
-        key = (path.model_dump_json(exclude={"kind", "frame"}), look.psi, look.cutoff)
+        key = (path.model_dump_json(exclude={"kind", "frame"}), look.psi, look.cutoff, look.centres is None)
         if key not in self._walks:
             frames = [
                 editing.Keyframe(source=point.seed, class_=class_of_place(point, self.generator.config.labels))
@@ -108,6 +123,8 @@ class Points:
                 else editing.Keyframe(source=f"kept {point.id}", psi=1.0 if self.generator.truncatable else None)
                 for point in path.points
             ]
+            if look.centres is not None:
+                self._with_centres(look.centres, [key.class_ for key in frames if key.class_ is not None])
             latents = {f"kept {point.id}": self.found(point) for point in path.points if isinstance(point, KeptPoint)}
             timeline = editing.Timeline(
                 frames=path.frames, fps=path.fps, loop=path.loop, easing=path.easing, interpolation=path.interpolation,

@@ -125,7 +125,7 @@ class _Session:
         if loaded is not None:
             checkpoint.restore(self.trainer, loaded)
             self.progress = loaded.progress
-        origin = [] if loaded is not None else transfer.begin(self.trainer, run)
+        origin = transfer.begin(self.trainer, run, resumed=loaded is not None)
         total = config.schedule.total_kimg * 1000
         if self.progress.nimg < total:
             self.progress.finished = False  # the schedule was extended

@@ -63,6 +63,7 @@ class Trainer:
         self.adam_g = Adam(self.G.parameters(), config.schedule.lr, betas, eps)
         self.adam_d = Adam(self.D.parameters(), config.schedule.lr, betas, eps)
         self.d_steps = 0
+        self.frozen: tuple[str, ...] = ()  # parts of D that training leaves as they are (FreezeD), as "blocks.3"
         self._half_done = -1  # nimg of the step whose D half is done
         self.given: dict[str, torch.Tensor] | None = None  # what a half step takes instead of drawing it (graphs)
         self.halves = StaticHalves(config, device)
@@ -110,7 +111,8 @@ class Trainer:
         penalised = self.d_steps % config.penalty_interval == 0
         self.G.requires_grad_(False)
         self.D.requires_grad_(True)
-        freeze_first_blocks(self.D, self.config.training.freeze_d)
+        for part in self.frozen:
+            self.D.get_submodule(part).requires_grad_(False)
         self.adam_d.zero_grad(set_to_none=True)
 
         def one_pass(part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -370,14 +372,6 @@ class Trainer:
         """Sums gradients (and small extras) over the processes."""
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         self.processes.sum_([*gradients, *extra])
-
-
-def freeze_first_blocks(d: Discriminator, blocks: int) -> None:
-    """FreezeD (Mo et al. 2020, 2002.10964): from_rgb and the blocks nearest the full image stay as they are."""
-    if blocks > 0:
-        d.from_rgb.requires_grad_(False)
-        for block in list(d.blocks)[::-1][:blocks]:
-            block.requires_grad_(False)
 
 
 def _gradient_norm(network: torch.nn.Module) -> torch.Tensor:

@@ -150,27 +150,59 @@ def start_from(trainer: Trainer, source: Source) -> Transferred:
     return Transferred(taken, dropped, fresh, d[2])
 
 
-def begin(trainer: Trainer, run: Path) -> list[str]:
-    """Starts a new run from `training.start_from`, if it says so; notes it in RUN/origin.json; what to tell."""
-    wanted = trainer.config.training.start_from
+def begin(trainer: Trainer, run: Path, resumed: bool = False) -> list[str]:
+    """Starts a new run from `training.start_from`, if it says so; notes it in RUN/origin.json; what to tell.
+
+    A run that is `resumed` needs its source no more: which parts stay frozen is in the note.
+    """
+    wanted, blocks = trainer.config.training.start_from, trainer.config.training.freeze_d
+    if resumed:
+        # runs that were begun before the note had this froze blocks whatever they came from
+        note = lineage(run)[-1:] if wanted else []
+        trainer.frozen = tuple(note[0].get("frozen") or _first_blocks(trainer, blocks)) if note and blocks else ()
+        return []
     if not wanted:
+        check_freezing(blocks, None, trainer.config.discriminator.top)
         return []
     source = read_source(wanted)
+    check_freezing(blocks, source, trainer.config.discriminator.top)
     told = start_from(trainer, source)
+    trainer.frozen = _frozen(trainer, told, source, blocks)
     if trainer.processes.first:
         entry = {"event": "trained on", "from": str(source.path), "sha256": source.sha256, "lod": source.lod}
         entry |= source.trained | {"taken": told.taken, "dropped": told.dropped, "fresh": told.fresh}
+        entry |= {"frozen": list(trainer.frozen)} if blocks else {}
         write_atomically(run / ORIGIN, json.dumps([*source.lineage, entry], indent=1).encode())
     sentences = [f"starting from {source.path}, trained to {source.resolution}", *told.sentences()]
-    frozen = [f"blocks.{k}." for k in range(trainer.config.discriminator.top)][::-1][: trainer.config.training.freeze_d]
-    random = [name for name in told.fresh_d if frozen and name.startswith(("from_rgb.", *frozen))]
-    if random:
-        parts = dict.fromkeys(_part("D", name, trainer.config.generator) for name in random)
-        sentences.append(
-            f"warning: --freeze-d keeps {', '.join(parts)} at the random values they start fresh with; it counts from "
-            f"the full image, so train at the source's resolution, or leave it out"
-        )
+    if trainer.frozen:
+        parts = [_part("D", name + ".", trainer.config.generator) for name in trainer.frozen]
+        fresh = any(name.startswith(("from_rgb.", "blocks.")) for name in told.fresh_d)
+        sentences.append(f"frozen: {', '.join(parts)}" + ("; blocks that start fresh are trained" if fresh else ""))
     return sentences
+
+
+def _first_blocks(trainer: Trainer, blocks: int) -> list[str]:
+    """The discriminator's blocks nearest the full image, and every from_rgb."""
+    first = [f"blocks.{k}" for k in range(trainer.config.discriminator.top)][::-1][:blocks]
+    return [*(f"from_rgb.{k}" for k in range(len(trainer.D.from_rgb))), *first]
+
+
+def _frozen(trainer: Trainer, told: Transferred, source: Source, blocks: int) -> tuple[str, ...]:
+    """FreezeD (Mo et al. 2020, 2002.10964): every from_rgb and the first `blocks` blocks that came from the source.
+
+    Blocks above the source's full image start at random values, so they are trained; the count begins below them.
+    """
+    if not blocks:
+        return ()
+    fresh = {".".join(name.split(".")[:2]) for name in told.fresh_d}
+    whole = [part for part in _first_blocks(trainer, trainer.config.discriminator.top) if part not in fresh]
+    taken = [part for part in whole if part.startswith("blocks.")]
+    if blocks > len(taken):
+        raise UserError(
+            f"--freeze-d {blocks}: {len(taken)} of the discriminator's blocks come from {source.path}, the others "
+            f"start fresh, and only the former can stay as they are; give 0 to {len(taken)}"
+        )
+    return (*(part for part in whole if part.startswith("from_rgb.")), *taken[:blocks])
 
 
 def check_freezing(blocks: int, source: Source | None, top: int) -> None:

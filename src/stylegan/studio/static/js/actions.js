@@ -1,5 +1,7 @@
 // What can be done with a picture: download, link, favourites, history, hand over to another page.
-import { app, createStore, look, lookMessage, lookToValues, remember, remembered, writeAddress } from "./store.js";
+import {
+  app, createStore, look, lookMessage, lookToValues, plainLook, remember, remembered, writeAddress,
+} from "./store.js";
 import { t } from "./i18n.js";
 import { toast } from "./ui.js";
 
@@ -42,7 +44,9 @@ export async function copyLink() {
   }
 }
 
-const same = (a, b) => a.model === b.model && JSON.stringify([a.recipe, a.look]) === JSON.stringify([b.recipe, b.look]);
+// What was kept by an earlier version may lack newer settings.
+const whole = ({ recipe, look: own }) => JSON.stringify([recipe, { ...plainLook, ...own }]);
+const same = (a, b) => a.model === b.model && whole(a) === whole(b);
 
 function entry(recipe) {
   return { model: app.get().model, recipe, look: { ...look.get() } };

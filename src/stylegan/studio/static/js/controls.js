@@ -23,6 +23,10 @@ export function LookPanel({ classes = true }) {
           hint=${t("look.cutoff.hint")}
         onInput=${(n) => set({ cutoff: n === Math.min(info.cutoff ?? info.layers, info.layers) ? null
           : n >= info.layers ? -1 : n })} />
+      ${info.classes > 0 && html`<div class="field" title=${t("look.towards.hint")}>
+        <span class="field-label" aria-hidden="true">${t("look.towards")}</span>
+        <${Segments} label=${t("look.towards")} value=${value.towards} onChange=${(towards) => set({ towards })}
+          options=${["all", "class"].map((mean) => [mean, t(`look.towards.${mean}`)])} /></div>`}
     </${Section}>`}
     ${classes && info.classes > 0 && html`<${Section} title=${t("look.class")}>
       <${Select} label=${t("look.class")} hidden value=${value.cls === null ? "" : String(value.cls)}

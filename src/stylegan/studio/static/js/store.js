@@ -55,12 +55,14 @@ export const app = createStore({
   rate: { fps: 0, ms: 0 },
 });
 
-export const plainLook = { psi: null, cutoff: null, cls: null, mode: "random", noiseSeed: null, strengths: [] };
+export const plainLook = {
+  psi: null, cutoff: null, towards: "all", cls: null, mode: "random", noiseSeed: null, strengths: [],
+};
 export const look = createStore({ ...plainLook });
 
 // The look as the server takes it.
-export function lookMessage({ psi, cutoff, mode, noiseSeed, strengths }) {
-  return { psi, cutoff, noise: { mode, seed: noiseSeed, strengths } };
+export function lookMessage({ psi, cutoff, towards, mode, noiseSeed, strengths }) {
+  return { psi, cutoff, towards: towards === "class" ? "class" : "all", noise: { mode, seed: noiseSeed, strengths } };
 }
 
 // --- the address: #/page?key=value, so that a link or the back button shows the same thing again ---
@@ -95,7 +97,8 @@ export function writeAddress(page, values, push = false) {
 
 export function lookToValues(value) {
   return {
-    psi: value.psi, cutoff: value.cutoff, cls: value.cls, noise: value.mode === "random" ? null : value.mode,
+    psi: value.psi, cutoff: value.cutoff, towards: value.towards === "class" ? "class" : null,
+    cls: value.cls, noise: value.mode === "random" ? null : value.mode,
     ns: value.noiseSeed, strengths: value.strengths.some((s) => s !== 1) ? value.strengths.join("_") : null,
   };
 }
@@ -113,6 +116,7 @@ export function lookFromValues(values) {
   };
   return {
     psi: number(values.psi, -2, 2), cutoff: whole("cutoff", -1, 40), cls: whole("cls", 0, 99999),
+    towards: values.towards === "class" ? "class" : "all",
     mode: ["random", "stored", "none"].includes(values.noise) ? values.noise : "random",
     noiseSeed: whole("ns", 0, 4294967295), strengths: strengths.slice(0, 40),
   };

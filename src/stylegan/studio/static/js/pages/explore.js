@@ -1,7 +1,7 @@
 // Explore: a grid of seeds; one of them large, dragged through a plane of w.
 import { html, useEffect, useMemo, useRef, useState } from "../html.js";
 import {
-  app, look, lookMessage, lookToValues, number, randomSeed, readAddress, seedPoint, useStore, writeAddress,
+  app, look, lookMessage, lookToValues, number, plainLook, randomSeed, readAddress, seedPoint, useStore, writeAddress,
 } from "../store.js";
 import { FrameError, Tile, useFrames } from "../frames.js";
 import { Button, SeedInput, Section, Segments, Select, Slider, toast, useKeys } from "../ui.js";
@@ -281,7 +281,7 @@ function Strip({ view, list, change }) {
     const place = item.recipe.place;
     const seeds = place.kind === "plane" ? place.corners.map((corner) => corner.seed) : [place.seed,
       ...others(place.seed)];
-    look.set({ ...item.look });
+    look.set({ ...plainLook, ...item.look });
     change({ open: seeds[0], plane: seeds.slice(1), axes: null, x: place.x || 0, y: place.y || 0 });
   };
   if (!own.length) return html`<p class="faint">${t("explore.other")}</p>`;

@@ -104,7 +104,7 @@ export function Walk() {
         <input class="grow" type="range" min="0" max="0.9999" step="any" value=${at} aria-label=${t("walk.position")}
           aria-valuetext=${t("walk.frame", { n: frame })}
           onInput=${(event) => { setPlaying(false); setAt(Number(event.target.value)); }} /><output>
-            ${formatNumber(frame / fps, 1)} s</output></div>
+            ${t("time.seconds", { n: formatNumber(frame / fps, 1) })}</output></div>
       <ol class="timeline">${points.map((point, i) => html`<li key=${i} draggable=${true}
         class=${dragged === i ? "dragged" : ""} onDragStart=${() => setDragged(i)} onDragEnd=${() => setDragged(null)}
           onDragOver=${(event) => event.preventDefault()}
