@@ -64,19 +64,20 @@ def main() -> None:
         stylegan.train(config, root / name, given.device, dataset, quiet=True)
         return curve(root / name)
 
-    once, again = run("once"), run("again")
-    results = {
-        "device": given.device, "kimg": total, "reports": len(once),
-        "two identical runs": difference(once, again),
-        # stopped in a fade, just after a change of size, and while stable
-        "stopped three times": difference(once, run("stopped", (total * 0.19, total * 0.26, total * 0.7))),
-        "begun on the CPU": difference(once, run("cpu-first", (total / 16,), "cpu")),
-    }  # fmt: skip
+    once = run("once")
+    results: dict[str, Any] = {"device": given.device, "kimg": total, "reports": len(once)}
+    others: dict[str, tuple[str, tuple[float, ...], str]] = {
+        "two identical runs": ("again", (), ""),
+        # in a fade, just after a change of size, and while stable
+        "stopped three times": ("stopped", (total * 0.19, total * 0.26, total * 0.7), ""),
+        "begun on the CPU": ("cpu-first", (total / 16,), "cpu"),
+    }
     given.out.mkdir(parents=True, exist_ok=True)
-    (given.out / "resume.json").write_text(json.dumps(results, indent=1))
-    for name, found in results.items():
-        if isinstance(found, dict):
-            print(f"{name:22}", "  ".join(f"{k} {v:.2e}" for k, v in found.items() if not k.endswith("_first")))
+    for what, (name, stops, first_device) in others.items():
+        results[what] = found = difference(once, run(name, stops, first_device))
+        (given.out / "resume.json").write_text(json.dumps(results, indent=1))
+        shown = (f"{k} {v:.2e}" for k, v in found.items() if not k.endswith("_first"))
+        print(f"{what:22}", "  ".join(shown), flush=True)
 
 
 if __name__ == "__main__":

@@ -83,17 +83,24 @@ def test_where_half_steps_are_static() -> None:
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 @pytest.mark.parametrize("name", CONFIGURATIONS)
 def test_graphs_replay_the_plain_steps(name: str) -> None:
-    """Network by network: Adam turns the last bits of tiny gradients into whole steps of single parameters."""
+    """Network by network: Adam turns the last bits of tiny gradients into whole steps of single parameters.
+
+    Where images are moved, gradients are added in an order that changes: two plain runs tell how much that does.
+    """
     lods = [1.0, 0.5, 0.5, 0.0, 0.0]
-    plain, _ = trained(small(training={"graphs": "off"}, **CONFIGURATIONS[name]), lods, "cuda")
+    plain, again = (
+        tensors(trained(small(training={"graphs": "off"}, **CONFIGURATIONS[name]), lods, "cuda")[0]) for _ in range(2)
+    )
     graphs, _ = trained(small(training={"graphs": "on"}, **CONFIGURATIONS[name]), lods, "cuda")
     known = list(graphs.halves._known.values())
     assert known
     assert all(static.graph is not None and static.finish_graph is not None for static in known)
-    theirs, ours = tensors(plain), tensors(graphs)
     for part in ("G.", "D.", "G_ema.", "statistics", "augment_p"):
-        x, y = (torch.cat([v.flatten() for k, v in found.items() if k.startswith(part)]) for found in (ours, theirs))
-        assert float((x - y).norm()) <= 5e-3 * float(y.norm()), part
+        x, y, z = (
+            torch.cat([v.flatten() for k, v in found.items() if k.startswith(part)])
+            for found in (tensors(graphs), plain, again)
+        )
+        assert float((x - y).norm()) <= 5e-3 * float(y.norm()) + 4 * float((z - y).norm()), part
 
 
 # --- no synchronisation -----------------------------------------------------------------------------------------

@@ -13,10 +13,13 @@ WARM_UP = 2  # kernels are compiled and chosen in these
 
 
 class Recording(Generic[Result]):
-    """Called, it does the work anew on what lies in the same memory; `result` is overwritten by each call."""
+    """Called, it does the work anew on what lies in the same memory; `result` is overwritten by each call.
 
-    def __init__(self, graph: Any, result: Result) -> None:
-        self.graph, self.result = graph, result
+    It keeps the work, and with it every tensor that the work reads: else that memory would go to others.
+    """
+
+    def __init__(self, graph: Any, result: Result, work: Callable[[], Result]) -> None:
+        self.graph, self.result, self.work = graph, result, work
 
     def __call__(self) -> Result:
         self.graph.replay()
@@ -41,8 +44,15 @@ def record(work: Callable[[], Result]) -> Recording[Result] | None:
     except (RuntimeError, torch.OutOfMemoryError) as error:
         first = str(error).splitlines()[0]
         warnings.warn(f"no CUDA graph here ({first}); kernels are launched one by one", stacklevel=2)
+        release_generator()
         return None
-    return Recording(graph, result)
+    return Recording(graph, result, work)
+
+
+def release_generator() -> None:
+    """After a recording that failed: the GPU's random numbers go on; without this PyTorch believes it still records."""
+    generator = torch.cuda.default_generators[torch.cuda.current_device()]
+    generator.graphsafe_set_state(generator.clone_state())
 
 
 def repeated(work: Callable[[], Result], device: torch.device) -> Callable[[], Result]:

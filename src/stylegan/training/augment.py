@@ -163,7 +163,9 @@ def augment(
             continue
         u = draws[:, i]  # N 4
         if name in MATRICES:
-            changed, chosen = _warp_together(images, [policy[j] for j in matrices], draws[:, matrices], p)
+            # stacked, since a list as an index is a copy from the host, for which a CUDA graph has no place
+            together = torch.stack([draws[:, j] for j in matrices], dim=1)  # N names 4
+            changed, chosen = _warp_together(images, [policy[j] for j in matrices], together, p)
         else:
             changed, chosen = TRANSFORMATIONS[name](images, u), u[:, 0] < p
         images = torch.where(chosen[:, None, None, None], changed, images)

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from stylegan.config import Config
+from stylegan.ops.record import release_generator
 from stylegan.training.memory import is_out_of_memory
 from stylegan.training.schedule import Point
 
@@ -122,6 +123,7 @@ class StaticHalves:
             first = str(error).splitlines()[0]
             warnings.warn(f"no CUDA graphs in this training ({first}); steps run one by one", stacklevel=2)
             self.setting = "off"
+            release_generator()
             return None
         return graph
 

@@ -83,6 +83,8 @@ class Trainer:
             torch.backends.cuda.matmul.allow_tf32 = precision != "fp32"
             torch.backends.cudnn.allow_tf32 = precision != "fp32"
             torch.backends.cudnn.benchmark = True  # few shapes, each used for hours
+            # the host draws a few numbers and launches; to wake its idle threads for them took milliseconds
+            torch.set_num_threads(1)
 
     def reset_optimizers(self) -> None:
         """Adam starts afresh, as officially whenever floor or ceil of lod changes."""
@@ -124,9 +126,7 @@ class Trainer:
             )
             total = loss if penalty is None else loss + penalty * config.penalty_interval
             total.sum().div(point.batch).backward()
-            row = _statistics(
-                point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores
-            )
+            row = _statistics(point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores)
             return row, w.sum(dim=0) / point.batch
 
         def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
@@ -279,9 +279,9 @@ class Trainer:
             ws = self.G.mapping(given["z"], one_hot)  # n L D
             w, mixed = ws[:, 0], self.G.mapping(given["z_mixed"], one_hot)
             ws = torch.where(given["mixes"][None, :, None], mixed, ws)
-            noise = [given[f"noise{i}"] for i in range(len(synthesis.noise_sizes(lod)))] if (
-                synthesis.config.noise
-            ) else []
+            noise = (
+                [given[f"noise{i}"] for i in range(len(synthesis.noise_sizes(lod)))] if (synthesis.config.noise) else []
+            )
             return synthesis(ws, lod, noise or "none"), w
         latents, noise_seed = self._draw(half, point, nimg)
         noise = draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, device)
