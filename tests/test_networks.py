@@ -11,7 +11,9 @@ from torch import nn
 from stylegan.config import Config, DiscriminatorConfig, GeneratorConfig
 from stylegan.config.presets import PRESETS, preset
 from stylegan.networks import Discriminator, Generator
+from stylegan.ops.conv import exact_conv2d
 from stylegan.ops.resample import downscale2d, upscale2d
+from stylegan.ops.switch import exact, using_ops
 
 TINY: dict[str, Any] = {"fmap_base": 64, "fmap_max": 8, "resolution": 32}
 TINY_G: dict[str, Any] = TINY | {"z_dim": 8, "w_dim": 8, "mapping_width": 8, "mapping_layers": 2}
@@ -411,3 +413,26 @@ def test_presets_of_table_1_differ_as_the_paper_says() -> None:
     assert (d.generator.noise, e.generator.noise) == (False, True)
     assert (e.loss.mixing, f.loss.mixing) == (0.0, 0.9)
     assert e.generator == f.generator
+
+
+def test_styles_and_low_levels_are_exact_where_no_gradient_is_wanted() -> None:
+    """On a CPU, in the reference; float32 in, float32 out. With gradients and in the fast forms they round as ever."""
+    x = torch.zeros(1)
+    assert not exact(x)
+    with torch.no_grad():
+        assert exact(x)
+        assert not exact(x.double())
+        assert not exact(x.bfloat16())
+        with using_ops("fast"):
+            assert not exact(x)
+    g = make_g().eval()
+    z = torch.randn(4, g.config.z_dim)
+    with torch.no_grad():
+        ws, exactly = g.truncate(g.mapping(z), 0.7), g.double().mapping(z.double())
+        expected = g.truncate(exactly, 0.7)
+    assert ws.dtype == torch.float32
+    assert (ws - expected).abs().max() <= 3e-7 * expected.abs().max()
+    v, w = torch.randn(2, 256, 4, 4), torch.randn(8, 256, 3, 3)
+    with torch.no_grad():
+        found, wide = exact_conv2d(v, w), torch.nn.functional.conv2d(v.double(), w.double(), padding=1)
+    assert torch.equal(found, wide.float())

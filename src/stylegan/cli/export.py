@@ -28,7 +28,13 @@ from stylegan.errors import UserError
 @click.option("--opset", type=int, default=18, show_default=True, help="Version of ONNX's operators, 18 to 23.")
 @click.option("--lod", type=float, help="Levels below full resolution to draw at.  [default: the model's]")
 @click.option("--cutoff", type=int, metavar="N", help="Layers that psi acts on.  [default: the model's, usually 8]")
-@click.option("--half", is_flag=True, help="Weights in 16 bits: half the size, arithmetic still in 32.")
+@click.option("--half", is_flag=True, help="Weights in 16 bits: half the size, arithmetic as without.")
+@click.option(
+    "--float64/--no-float64",
+    default=True,
+    show_default=True,
+    help="Styles and lowest levels in float64, as PyTorch's are here; without it for runtimes that lack float64.",
+)
 @click.option("--runtime", metavar="DIR", type=click.Path(path_type=Path), help="Folder of onnxruntime-web.")
 def command(
     model: Path,
@@ -40,6 +46,7 @@ def command(
     lod: float | None,
     cutoff: int | None,
     half: bool,
+    float64: bool,
     runtime: Path | None,
 ) -> None:
     """Write MODEL for other programs: OUT.onnx, OUT.pt2, or with --format web the folder of a page.
@@ -64,7 +71,7 @@ def command(
     from stylegan.export.program import Plan
     from stylegan.snapshot import load
 
-    plan = Plan(part, noise or ("stored" if kind == "web" else "inputs"), lod, cutoff, half)  # type: ignore[arg-type]
+    plan = Plan(part, noise or ("stored" if kind == "web" else "inputs"), lod, cutoff, half, float64)  # type: ignore[arg-type]
     opened = load(model)
     if kind == "onnx":
         made = files.export_onnx(opened, out, plan, opset)

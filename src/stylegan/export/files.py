@@ -60,6 +60,7 @@ def facts_of(model: Snapshot, program: Program) -> dict[str, Any]:
         "noise": program.noise,
         "noise_sizes": [list(size) for size in program.sizes],
         "lod": program.lod,
+        "float64": program.plan.float64,
         "weights": "float16" if program.plan.half else "float32",
         "model": {"file": model.path.name if model.path else None, "sha256": sha256},
         "kimg": training.get("kimg"),
@@ -189,6 +190,7 @@ def _tidy(proto: Any, program: Program, facts: dict[str, Any], onnx: Any) -> Non
                 if name == old:
                     node.input[i] = tensor.name
     _thin(graph, onnx)
+    _narrow(graph, onnx)
     if program.plan.half:
         _halve(graph, onnx)
     proto.producer_name, proto.producer_version = "stylegan-torch", __version__
@@ -221,6 +223,19 @@ def _replace(field: Any, values: list[Any]) -> None:
     copies = [type(value).FromString(value.SerializeToString()) for value in values]
     del field[:]
     field.extend(copies)
+
+
+def _narrow(graph: Any, onnx: Any) -> None:
+    """Stores float64 initializers that float32 holds exactly, which all weights are, as that with a cast."""
+    casts = []
+    for tensor in graph.initializer:
+        if tensor.data_type != onnx.TensorProto.DOUBLE:
+            continue
+        values, name = onnx.numpy_helper.to_array(tensor), tensor.name
+        if np.array_equal(values.astype(np.float32).astype(np.float64), values):
+            tensor.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float32), name + "_float32"))
+            casts.append(onnx.helper.make_node("Cast", [name + "_float32"], [name], to=onnx.TensorProto.DOUBLE))
+    _replace(graph.node, [*casts, *graph.node])
 
 
 def _halve(graph: Any, onnx: Any) -> None:

@@ -17,8 +17,9 @@ from torch import nn
 from stylegan import lod as lods
 from stylegan.errors import UserError
 from stylegan.networks import Generator
+from stylegan.networks.generator import pulled
 from stylegan.networks.layers import EqualizedLinear, EqualizedWeight
-from stylegan.ops.switch import using_ops
+from stylegan.ops.switch import exporting_with, using_ops
 
 PartName = Literal["mapping", "synthesis", "generator"]
 NoiseName = Literal["inputs", "stored", "none"]
@@ -28,8 +29,8 @@ NoiseName = Literal["inputs", "stored", "none"]
 class Plan:
     """What to export of a generator, and what is fixed in it.
 
-    lod and cutoff None: the network's own. half: weights of two or more dimensions are rounded to 16 bits (all
-    arithmetic stays in 32).
+    lod and cutoff None: the network's own. half: weights of two or more dimensions are rounded to 16 bits, for
+    the same arithmetic. float64: arithmetic in 64 bits where `ops.switch.exact` says so, which some runtimes lack.
     """
 
     part: PartName = "generator"
@@ -37,6 +38,7 @@ class Plan:
     lod: float | None = None
     cutoff: int | None = None
     half: bool = False
+    float64: bool = True
 
 
 class Program(nn.Module):
@@ -119,8 +121,7 @@ class Program(nn.Module):
         ws = self.generator.mapping(given["z"], given.get("labels"))
         if "psi" not in given:
             return ws
-        w_avg = self.generator.w_avg
-        truncated = w_avg + given["psi"] * (ws[:, : self.cutoff] - w_avg)
+        truncated = pulled(self.generator.w_avg, ws[:, : self.cutoff], given["psi"])
         return torch.cat([truncated, ws[:, self.cutoff :]], dim=1)  # N L D
 
 
@@ -150,7 +151,7 @@ def trace(program: Program) -> torch.export.ExportedProgram:
     """The program as a graph of PyTorch operators, for any batch size."""
     batch = torch.export.Dim("batch", min=1)
     shapes = tuple(None if name == "psi" else {0: batch} for name in program.inputs)
-    with torch.no_grad(), using_ops("fast"), warnings.catch_warnings():
+    with torch.no_grad(), using_ops("fast"), exporting_with(program.plan.float64), warnings.catch_warnings():
         warnings.simplefilter("ignore")
         # two samples, because a size of 1 would be taken for a constant
         return torch.export.export(program, program.samples(2), dynamic_shapes={"tensors": shapes}, strict=False)
@@ -185,8 +186,13 @@ class Agreement:
         return self.difference <= self.allowed
 
     def __str__(self) -> str:
-        text = f"largest difference {self.difference:.1e} (allowed {self.allowed:.1e}, range {self.span:.2g}"
-        return f"{text}; from float64, where PyTorch's own is {self.own:.1e})" if self.own else f"{text})"
+        text = f"largest difference {self.difference:.1e}"
+        if self.own:
+            text += f" from float64, where PyTorch's own is {self.own:.1e}"
+        if self.difference <= self.LIMIT:
+            return f"{text}, within {self.LIMIT:.0e} (values range over {self.span:.2g})"
+        share = self.difference / self.span if self.span else math.inf
+        return f"{text}, above {self.LIMIT:.0e}: {share:.1e} of the range {self.span:.2g} (allowed {self.allowed:.1e})"
 
 
 def compare(program: Program, generator: Generator, run: Any) -> Agreement:

@@ -10,8 +10,18 @@ from torch import nn
 from stylegan.config import Config, GeneratorConfig
 from stylegan.networks.mapping import MappingNetwork
 from stylegan.networks.synthesis import Noise, SynthesisNetwork
+from stylegan.ops.switch import exact
 
 Default = Literal["default"]  # what the network's configuration says
+
+
+def pulled(w_avg: torch.Tensor, ws: torch.Tensor, psi: float | torch.Tensor) -> torch.Tensor:
+    """w_avg + psi·(ws − w_avg), psi a number or a scalar tensor: w_avg [D], ws [N, L, D] -> [N, L, D]."""
+    if not exact(ws):
+        return torch.lerp(w_avg.to(ws), ws, psi)
+    mean = w_avg.double()
+    psi = torch.as_tensor(psi, dtype=ws.dtype).double()
+    return (mean + psi * (ws.double() - mean)).to(ws.dtype)
 
 
 class Generator(nn.Module):
@@ -78,7 +88,7 @@ class Generator(nn.Module):
             raise ValueError(f"psi {psi!r}, cutoff {cutoff!r}: must be numbers or None")
         if psi is None or psi == 1 or cutoff is None or not self.truncatable:
             return ws
-        truncated = torch.lerp(self.w_avg.to(ws), ws[:, :cutoff], float(psi))
+        truncated = pulled(self.w_avg, ws[:, :cutoff], float(psi))
         return torch.cat([truncated, ws[:, cutoff:]], dim=1)  # N L D
 
     @torch.no_grad()

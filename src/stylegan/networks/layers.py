@@ -19,6 +19,7 @@ from stylegan.ops.packed import from_pixels, packed_conv2d, pixels
 from stylegan.ops.resample import bias_activate_blur2d
 from stylegan.ops.rgb import from_rgb, to_rgb
 from stylegan.ops.style import bias_activate
+from stylegan.ops.switch import exact
 from stylegan.ops.weights import scaled
 
 SQRT2 = math.sqrt(2.0)
@@ -57,15 +58,18 @@ class EqualizedLinear(EqualizedWeight):
         lrmul: float = 1.0,
         equalized: bool = True,
         bias: bool = True,
+        exact: bool = False,  # in float64 where ops.switch.exact
     ) -> None:
         super().__init__((outputs, inputs), gain, lrmul, equalized)
+        self.exact = exact
         self.lrmul = lrmul
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        x = x.flatten(1)
+        stored, x = x.dtype, x.flatten(1)
+        x = x.double() if self.exact and exact(x) else x
         bias = None if self.bias is None else scaled(self.bias, self.lrmul, x.dtype)
-        return nn.functional.linear(x, self.scaled(x.dtype), bias)  # N out
+        return nn.functional.linear(x, self.scaled(x.dtype), bias).to(stored)  # N out
 
 
 class EqualizedConv2d(EqualizedWeight):

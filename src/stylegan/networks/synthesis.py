@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -11,13 +12,14 @@ from torch import nn
 from stylegan import lod as lods
 from stylegan.config import GeneratorConfig
 from stylegan.networks.layers import SQRT2, EqualizedLinear, EqualizedWeight, ToRGB
-from stylegan.ops.conv import conv2d
+from stylegan.ops.conv import conv2d, exact_conv2d
 from stylegan.ops.fade import blend
 from stylegan.ops.packed import from_pixels, pack, packed_conv2d, packs, pixels, unpack, upscale_conv_packed
 from stylegan.ops.resample import blur2d, upscale2d, upscale_conv2d
 from stylegan.ops.style import style_epilogue
-from stylegan.ops.switch import laid_out
+from stylegan.ops.switch import exact, laid_out
 
+EXACT_PIXELS = 8 * 8  # size of level up to which convolutions are worked out in float64 where `exact`
 Noise = Literal["random", "stored", "none"] | Sequence[torch.Tensor]
 
 
@@ -41,7 +43,7 @@ class DenseInput(nn.Module):
         h, w = config.base
         self.shape = (channels, h, w)
         self.dense = EqualizedLinear(
-            config.w_dim, channels * h * w, gain=SQRT2 / 4, equalized=config.equalized, bias=False
+            config.w_dim, channels * h * w, gain=SQRT2 / 4, equalized=config.equalized, bias=False, exact=True
         )
 
     def forward(self, ws: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -60,6 +62,7 @@ class SynthesisLayer(nn.Module):
         self.config = config
         level = index // 2
         inputs, outputs = config.fmaps(max(level, 1) if index % 2 == 0 else level + 1), config.fmaps(level + 1)
+        self.small = math.prod(config.size(level)) <= EXACT_PIXELS
         self.upscale = index > 0 and index % 2 == 0
         self.conv = (
             EqualizedWeight((outputs, inputs, 3, 3), equalized=config.equalized) if index > 0 else None
@@ -67,7 +70,7 @@ class SynthesisLayer(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(outputs)) if config.noise else None
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.affine = (
-            EqualizedLinear(config.w_dim, 2 * outputs, gain=1.0, equalized=config.equalized)
+            EqualizedLinear(config.w_dim, 2 * outputs, gain=1.0, equalized=config.equalized, exact=True)
             if config.styles
             else None
         )
@@ -82,18 +85,19 @@ class SynthesisLayer(nn.Module):
         bias: torch.Tensor = self.bias
         if self.conv is not None:
             weight = self.conv.scaled(x.dtype)
+            small = self.small and exact(x)
             if packed:
                 x = upscale_conv_packed(x, weight, self.config.blur) if self.upscale else packed_conv2d(x, weight)
                 x, noise = pixels(x), None if noise is None else pixels(pack(noise))
             elif self.upscale:
-                x = upscale_conv2d(x, weight)
+                x = exact_conv2d(upscale2d(x), weight) if small else upscale_conv2d(x, weight)
                 if self.config.bias_before_blur:
                     x = x + bias.to(x.dtype).reshape(1, -1, 1, 1)
                     bias = torch.zeros_like(bias)
                 if self.config.blur:
                     x = blur2d(x, self.config.blur)
             else:
-                x = conv2d(x, weight, padding=1)
+                x = exact_conv2d(x, weight) if small else conv2d(x, weight, padding=1)
         style = None if self.affine is None else self.affine(w).reshape(w.shape[0], 2, -1)  # N 2 C
         x = style_epilogue(
             x,

@@ -83,8 +83,8 @@ class OfficialNetwork:
         missing = [name for name in names if name not in self.variables]
         if missing:
             raise UserError(
-                f"{self.place}: its variables do not fit its resolution of {size}: {len(missing)} are missing, "
-                f"such as {missing[0]}; nothing in the file was run"
+                f"{self.place}: its variables do not fit its resolution of {size}: {len(missing)} of {len(names)} "
+                f"RGB layers are missing, such as {missing[0]}; nothing in the file was run"
             )
 
     def _made(self, make: Callable[..., Generator | Discriminator]) -> Generator | Discriminator:

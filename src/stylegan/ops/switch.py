@@ -1,6 +1,7 @@
 """Which form of an operator runs: the readable reference, or the fast one that computes the same function.
 
-`reference` takes the steps of the official program one by one and rounds as it does; `fast` folds and fuses.
+`reference` takes the steps of the official program one by one and rounds as it does (drawing without gradients on a
+CPU, in places less: `exact`); `fast` folds and fuses.
 They agree to float32 rounding. `auto`, the default, is fast on GPUs and the reference on CPUs, where
 `stylegan train` asks for the fast forms (2 to 4 times quicker convolutions at a change of resolution).
 The environment variable STYLEGAN_OPS, or `set_ops`, overrides it.
@@ -23,6 +24,7 @@ import torch
 MODES = ("auto", "reference", "fast")
 TYPES = (torch.float32, torch.bfloat16, torch.float16)  # that kernels know
 _mode = os.environ.get("STYLEGAN_OPS", "auto")
+_float64_exports = True
 
 
 def set_ops(mode: str) -> None:
@@ -56,10 +58,33 @@ def exporting() -> bool:
     return torch.compiler.is_exporting()
 
 
+@contextmanager
+def exporting_with(float64: bool) -> Iterator[None]:
+    """Whether programs traced in a block of code may use float64 (see `exact`)."""
+    global _float64_exports
+    before, _float64_exports = _float64_exports, float64
+    try:
+        yield
+    finally:
+        _float64_exports = before
+
+
 def fast(x: torch.Tensor) -> bool:
     """Whether the fast form runs for this input."""
     mode = ops_mode()
     return mode == "fast" or (mode == "auto" and x.is_cuda)
+
+
+def exact(x: torch.Tensor) -> bool:
+    """Whether float32 is worked on in float64 where that costs little and rounding counts most, and rounded once after.
+
+    So draw the reference on a CPU, where no gradient is wanted (with gradients it rounds as the official one does), and
+    exported programs. Where: the generator's dense layers (mapping, styles), the truncation, and
+    the convolutions of the lowest levels, whose errors reach whole areas of the image.
+    """
+    if x.dtype != torch.float32 or x.device.type != "cpu" or torch.is_grad_enabled():
+        return False
+    return _float64_exports if exporting() else not fast(x)
 
 
 def kernels(x: torch.Tensor) -> bool:
