@@ -74,13 +74,14 @@ def train(options: argparse.Namespace, variant: str, seed: int, run: Path, gpu: 
         "--training.checkpoint_ticks", 1000, "--schedule.tick_kimg", options.tick, "--schedule.tick_kimg_by_resolution",
         "{}", "--data.holdout", 256, "--stop-minutes", options.minutes, "--device", options.device,
     )  # fmt: skip
+    (run / "whole").touch()
 
 
 def measure(options: argparse.Namespace, variant: str, seed: int, run: Path, gpu: str) -> dict[str, Any]:
     """The metrics of one run, and what it came to."""
     file = run / "metrics.json"
     if not file.exists():
-        if not (run / "model.safetensors").exists():
+        if not (run / "whole").exists():
             train(options, variant, seed, run, gpu)
         features = ["--features", options.features] if options.features else []
         stylegan(

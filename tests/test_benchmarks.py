@@ -5,6 +5,9 @@ from __future__ import annotations
 import importlib.util
 import re
 import shlex
+import sys
+import tarfile
+import tomllib
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -23,12 +26,13 @@ def script(name: str) -> ModuleType:
     spec = importlib.util.spec_from_file_location(name, BENCHMARKS / f"{name}.py")
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look their module up there
     spec.loader.exec_module(module)
     return module
 
 
 comparison = script("comparison")
+fleet = script("fleet")
 
 
 @pytest.mark.parametrize("variant", comparison.VARIANTS)
@@ -57,3 +61,53 @@ def test_commands_of_the_gallery_exist() -> None:
         command = cli.get_command(click.Context(cli), verb)
         assert command is not None
         command.make_context(verb, arguments)
+
+
+def jobs_of(path: Path) -> list[Any]:
+    return [fleet.Job(name, **table) for name, table in tomllib.loads(path.read_text(encoding="utf-8")).items()]
+
+
+def test_a_fleet_runs_what_fits_and_stops_the_rest_in_time(tmp_path: Path) -> None:
+    table = tmp_path / "jobs.toml"
+    table.write_text(
+        """
+        [makes]
+        run = "echo made > $W/a.txt"
+        seconds = 1
+        keep = ["a.txt"]
+        [takes]
+        run = "cat $W/a.txt; echo on $CUDA_VISIBLE_DEVICES of $GPUS"
+        needs = ["a.txt"]
+        seconds = 1
+        gpus = 2
+        [stops]
+        run = "trap 'echo saved > $W/b.txt; exit 3' TERM; sleep 60 & wait"
+        needs = ["ended/takes"]
+        keep = ["b.txt"]
+        seconds = 1
+        [never]
+        run = "true"
+        needs = ["nothing"]
+        """
+    )
+    jobs = jobs_of(table)
+    work, out = tmp_path / "work", tmp_path / "out"
+    assert fleet.Fleet(jobs, ["0", "1"], work, out, fleet.SAVING + 4).run() == 2  # one stopped, one not begun
+    assert (work / "logs" / "takes.txt").read_text().split("\n")[0] == "made"
+    assert "of 2" in (work / "logs" / "takes.txt").read_text()
+    assert sorted(p.name for p in (work / "ended").iterdir()) == ["makes", "takes"]
+    with tarfile.open(out / "results.tgz") as archive:
+        assert {"a.txt", "b.txt", "logs/stops.txt"} <= set(archive.getnames())
+
+
+def test_the_jobs_for_four_gpus_are_commands_that_exist() -> None:
+    jobs = jobs_of(BENCHMARKS / "four_gpus.toml")
+    assert len(jobs) >= 8
+    made = {"fruit.ready", "judge64.safetensors", "study/cells-classifier.safetensors"}
+    assert {name for job in jobs for name in job.needs} <= made
+    for job in jobs:
+        for line in re.findall(r"-m stylegan ((?:[^\n&]|\\\n)+)", job.run):
+            verb, *arguments = shlex.split(line.replace("\\\n", " ").replace("$W", "w").replace("$OUT", "o"))
+            command = cli.get_command(click.Context(cli), verb)
+            assert command is not None, line
+            command.make_context(verb, arguments)
