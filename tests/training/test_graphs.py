@@ -105,6 +105,30 @@ def test_graphs_replay_the_plain_steps(name: str) -> None:
 
 # --- no synchronisation -----------------------------------------------------------------------------------------
 
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("graphs", ["on", "off"])
+def test_no_step_makes_the_host_wait_for_a_gpu(graphs: str) -> None:
+    """Copies from memory that is not pinned wait too, which only the driver sees."""
+    from stylegan.distributed import Processes
+
+    config = small(training={"graphs": graphs}, data={"mirror": True})
+    trainer = Trainer(config, Processes(device=torch.device("cuda")))
+    point = point_at(config, 0.0)
+    parts = batch_at(config, point, trainer)
+    for part in parts:
+        part.images, part.labels, part.drawn_labels = (t.cuda() for t in (part.images, part.labels, part.drawn_labels))
+    for i in range(4):  # compiled, chosen, recorded
+        trainer.step(point, i * point.batch, parts)
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        for i in range(4, 7):
+            trainer.step(point, i * point.batch, parts)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
 WAITING = ("_local_scalar_dense", "nonzero", "is_nonzero", "equal.default", "masked_select", "unique", "item")
 
 

@@ -15,7 +15,7 @@ from stylegan.data.sampler import epoch_indices, split
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.training import schedule
-from stylegan.training.draws import rows_of_part, seed_of
+from stylegan.training.draws import rows_of_part, seed_of, sent
 from stylegan.training.schedule import Point
 from stylegan.training.step import MicroBatch
 
@@ -80,7 +80,7 @@ class Batches:
             ours, others = labels[piece], torch.from_numpy(self.dataset.labels(drawn[rows].numpy()))
             if not conditional:
                 ours, others = ours[:, :0], others[:, :0]
-            result.append(MicroBatch(rows, images[piece], ours.to(device), others.to(device)))
+            result.append(MicroBatch(rows, images[piece], sent(ours, device), sent(others, device)))
             start += len(rows)
         return result
 

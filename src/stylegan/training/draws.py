@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from stylegan import lod as lods
@@ -36,6 +37,14 @@ def rows_of_part(batch: int, part: int, parts: int, group: int) -> torch.Tensor:
         members -= 1  # ends at 1 at the latest, as parts divide the batch
     columns = torch.arange(batch).reshape(members, parts, -1)  # G P columns
     return columns[:, part].reshape(-1)
+
+
+def sent(drawn: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """What was drawn on the host, on the device; the host does not wait for it to arrive.
+
+    From memory that is not pinned it would wait for all that the GPU has been told to do before.
+    """
+    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
 
 
 @dataclass(frozen=True)
@@ -69,15 +78,22 @@ def draw_noise(
     synthesis: SynthesisNetwork,
     lod: float,
     batch: int,
-    rows: torch.Tensor,
+    rows: torch.Tensor,  # on the host
     seed: int,
     device: torch.device,
+    into: list[torch.Tensor] | None = None,  # written to where the rows are the whole batch
 ) -> list[torch.Tensor]:
     """Noise for some rows of a batch, [n, 1, h, w] for each acting layer; [] where the network takes none."""
     if not synthesis.config.noise:
         return []
     generator = torch.Generator(device).manual_seed(seed)
-    rows = rows.to(device)
-    return [
-        torch.randn(batch, 1, *size, device=device, generator=generator)[rows] for size in synthesis.noise_sizes(lod)
-    ]
+    whole = np.array_equal(rows.numpy(), np.arange(batch))
+    rows = rows if whole else sent(rows, device)
+
+    noise = []
+    for i, size in enumerate(synthesis.noise_sizes(lod)):
+        shape = (batch, 1, *size)
+        layer = into[i] if whole and into else torch.empty(shape, device=device)
+        layer.normal_(generator=generator)
+        noise.append(layer if whole else layer[rows])
+    return noise

@@ -75,9 +75,9 @@ class StaticHalves:
         if point.level != self._level:
             self.forget()
             self._level = point.level
-        values = trainer.draw_all(half, point, nimg, part)
         name = (half, penalised, math.floor(point.lod), point.fading, point.batch, len(part.rows))
         static = self._known.get(name)
+        values = trainer.draw_all(half, point, nimg, part, None if static is None else static.given)
         if static is None:
             given = {k: v.clone() for k, v in values.items()}
             nothing = torch.empty(0)
@@ -151,9 +151,10 @@ class StaticHalves:
 
 
 def _copy(buffers: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:
-    """Values into buffers, all of one type in one launch."""
-    for dtype in {buffer.dtype for buffer in buffers.values()}:
-        names = [name for name, buffer in buffers.items() if buffer.dtype == dtype]
+    """Values into buffers, all of one type in one launch; but for those that lie there already."""
+    moved = {name: buffer for name, buffer in buffers.items() if values[name] is not buffer}
+    for dtype in {buffer.dtype for buffer in moved.values()}:
+        names = [name for name, buffer in moved.items() if buffer.dtype == dtype]
         torch._foreach_copy_([buffers[n] for n in names], [values[n] for n in names], non_blocking=True)
 
 

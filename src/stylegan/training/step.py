@@ -23,7 +23,7 @@ from stylegan.ops.switch import laid_out
 from stylegan.training import losses
 from stylegan.training.adam import Adam
 from stylegan.training.augment import adapted, augment, draw_augmentation
-from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, seed_of
+from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, seed_of, sent
 from stylegan.training.ema import ema_beta, update_ema
 from stylegan.training.graphs import Finish, Half, Pass, StaticHalf, StaticHalves
 from stylegan.training.memory import OutOfMemory, is_out_of_memory
@@ -314,9 +314,7 @@ class Trainer:
         return draw() if self.given is None else self.given[name]
 
     def _sent(self, drawn: torch.Tensor) -> torch.Tensor:
-        """What was drawn on the host, on the device; the host does not wait for it to arrive."""
-        device = self.processes.device
-        return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
+        return sent(drawn, self.processes.device)
 
     def _host_generator(self, *purpose: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.config.training.seed, *purpose))
@@ -336,13 +334,23 @@ class Trainer:
         seed = seed_of(self.config.training.seed, "augment", purpose, nimg)
         return self._sent(draw_augmentation(self.config.augment.policy, batch, seed)[part.rows])
 
-    def draw_all(self, half: str, point: Point, nimg: int, part: MicroBatch) -> dict[str, torch.Tensor]:
-        """Everything a half step ("d" or "g") takes from outside, by name, for `given`."""
+    def draw_all(
+        self, half: str, point: Point, nimg: int, part: MicroBatch, into: dict[str, torch.Tensor] | None = None
+    ) -> dict[str, torch.Tensor]:
+        """Everything a half step ("d" or "g") takes from outside, by name, for `given`.
+
+        into: what `given` was before; noise, which is large, is drawn where it lay.
+        """
         config, device, batch = self.config, self.processes.device, point.batch
         latents, noise_seed = self._draw(half, point, nimg)
         layers = torch.arange(config.generator.num_layers)
         cutoff = config.generator.num_layers if latents.cutoff is None else latents.cutoff
-        noise = draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device)
+        before = (
+            [into[f"noise{i}"] for i in range(len(self.G.synthesis.noise_sizes(point.lod)))]
+            if (into and config.generator.noise)
+            else None
+        )
+        noise = draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device, before)
         found = {
             "images": part.images.to(device, non_blocking=True),
             "labels": part.labels, "drawn_labels": part.drawn_labels,
