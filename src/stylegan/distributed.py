@@ -13,6 +13,8 @@ import torch.distributed as dist
 
 from stylegan.errors import UserError
 
+HOST_THREADS = torch.get_num_threads()  # as PyTorch found them; a training on a GPU takes one (training.step)
+
 
 @dataclass
 class Marks:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from stylegan.distributed import HOST_THREADS
 from stylegan.errors import UserError
 from stylegan.metrics.features import FeatureNetwork, Identity, sha256_of
 
@@ -81,7 +82,7 @@ class OnnxNetwork(FeatureNetwork):
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
+        options.intra_op_num_threads = HOST_THREADS
         try:
             self.session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:
