@@ -58,16 +58,16 @@ class EqualizedLinear(EqualizedWeight):
         lrmul: float = 1.0,
         equalized: bool = True,
         bias: bool = True,
-        exact: bool = False,  # in float64 where ops.switch.exact
+        float64: bool = False,  # where ops.switch.exact
     ) -> None:
         super().__init__((outputs, inputs), gain, lrmul, equalized)
-        self.exact = exact
+        self.float64 = float64
         self.lrmul = lrmul
         self.bias = nn.Parameter(torch.zeros(outputs)) if bias else None
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         stored, x = x.dtype, x.flatten(1)
-        x = x.double() if self.exact and exact(x) else x
+        x = x.double() if self.float64 and exact(x) else x
         bias = None if self.bias is None else scaled(self.bias, self.lrmul, x.dtype)
         return nn.functional.linear(x, self.scaled(x.dtype), bias).to(stored)  # N out
 

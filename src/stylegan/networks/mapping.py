@@ -29,7 +29,7 @@ class MappingNetwork(nn.Module):
             last = i == config.mapping_layers - 1
             out = config.w_dim if last else config.mapping_width
             layers.append(
-                EqualizedLinear(width, out, lrmul=config.mapping_lrmul, equalized=config.equalized, exact=True)
+                EqualizedLinear(width, out, lrmul=config.mapping_lrmul, equalized=config.equalized, float64=True)
             )
             width = out
         self.layers = nn.ModuleList(layers)

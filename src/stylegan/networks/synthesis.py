@@ -43,7 +43,7 @@ class DenseInput(nn.Module):
         h, w = config.base
         self.shape = (channels, h, w)
         self.dense = EqualizedLinear(
-            config.w_dim, channels * h * w, gain=SQRT2 / 4, equalized=config.equalized, bias=False, exact=True
+            config.w_dim, channels * h * w, gain=SQRT2 / 4, equalized=config.equalized, bias=False, float64=True
         )
 
     def forward(self, ws: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
@@ -70,7 +70,7 @@ class SynthesisLayer(nn.Module):
         self.noise_strength = nn.Parameter(torch.zeros(outputs)) if config.noise else None
         self.bias = nn.Parameter(torch.zeros(outputs))
         self.affine = (
-            EqualizedLinear(config.w_dim, 2 * outputs, gain=1.0, equalized=config.equalized, exact=True)
+            EqualizedLinear(config.w_dim, 2 * outputs, gain=1.0, equalized=config.equalized, float64=True)
             if config.styles
             else None
         )

@@ -279,9 +279,7 @@ class Trainer:
             ws = self.G.mapping(given["z"], one_hot)  # n L D
             w, mixed = ws[:, 0], self.G.mapping(given["z_mixed"], one_hot)
             ws = torch.where(given["mixes"][None, :, None], mixed, ws)
-            noise = (
-                [given[f"noise{i}"] for i in range(len(synthesis.noise_sizes(lod)))] if (synthesis.config.noise) else []
-            )
+            noise = self._noise_in(given, lod)
             return synthesis(ws, lod, noise or "none"), w
         latents, noise_seed = self._draw(half, point, nimg)
         noise = draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, device)
@@ -291,6 +289,11 @@ class Trainer:
             mixed = self.G.mapping(self._sent(latents.z_mixed[part.rows]), one_hot)
             ws = torch.cat([ws[:, : latents.cutoff], mixed[:, latents.cutoff :]], dim=1)
         return synthesis(ws, lod, noise or "none"), w
+
+    def _noise_in(self, given: dict[str, torch.Tensor], lod: float) -> list[torch.Tensor]:
+        """The noise inputs among what a half step is given; none where the network takes none."""
+        synthesis = self.G.synthesis
+        return [given[f"noise{i}"] for i in range(len(synthesis.noise_sizes(lod)))] if synthesis.config.noise else []
 
     def _reals(self, part: MicroBatch, lod: float, nimg: int, batch: int) -> torch.Tensor:
         """Real images as the discriminator sees them: [-1, 1], mirrored, cross-faded; [n, C, h, w]."""
@@ -345,11 +348,7 @@ class Trainer:
         latents, noise_seed = self._draw(half, point, nimg)
         layers = torch.arange(config.generator.num_layers)
         cutoff = config.generator.num_layers if latents.cutoff is None else latents.cutoff
-        before = (
-            [into[f"noise{i}"] for i in range(len(self.G.synthesis.noise_sizes(point.lod)))]
-            if (into and config.generator.noise)
-            else None
-        )
+        before = None if into is None else self._noise_in(into, point.lod)
         noise = draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device, before)
         found = {
             "images": part.images.to(device, non_blocking=True),
