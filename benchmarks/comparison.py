@@ -49,8 +49,10 @@ def stylegan(log: Path, gpu: str, *arguments: object) -> None:
     words = [sys.executable, "-m", "stylegan", *map(str, arguments)]
     print(f"$ {f'CUDA_VISIBLE_DEVICES={gpu} ' if gpu else ''}stylegan {' '.join(words[3:])}\n", end="", flush=True)
     environment = os.environ | ({"CUDA_VISIBLE_DEVICES": gpu} if gpu else {})
+    begin = time.monotonic()
     with log.open("a") as out:
         code = subprocess.run(words, check=False, env=environment, stdout=out, stderr=subprocess.STDOUT).returncode
+    print(f"stylegan {arguments[0]}: {time.monotonic() - begin:.0f} s\n", end="", flush=True)
     if code:
         raise RuntimeError(f"stylegan {arguments[0]} ended with {code}; see {log}")
 
@@ -123,12 +125,14 @@ def picture(options: argparse.Namespace, variants: list[str], seed: int) -> None
     import numpy as np
 
     from stylegan import images
+    from stylegan.distributed import choose_device
     from stylegan.drawing import contact_sheet, default_look
     from stylegan.snapshot import load
 
     sheets = []
     for variant in variants:
-        generator = load(options.out / f"{variant}-{seed}" / "model.safetensors").generator
+        snapshot = load(options.out / f"{variant}-{seed}" / "model.safetensors", device=choose_device(options.device))
+        generator = snapshot.generator
         sheets.append(contact_sheet(generator, range(16), default_look(generator, psi=None), shape=(8, 2)))
     width = min(sheet.shape[1] for sheet in sheets)
     page = np.concatenate([np.pad(s[:, :width], ((0, 8), (0, 0), (0, 0)), constant_values=255) for s in sheets])
@@ -187,7 +191,7 @@ def main() -> None:
     with ThreadPoolExecutor(free.qsize()) as pool:
         for done in [pool.submit(one, job) for job in jobs]:
             done.result()
-    if len(rows) == len(jobs):
+    if len(rows) == len(jobs) > 1:
         picture(options, variants, seeds[0])
     print(table([rows[job] for job in jobs if job in rows]) if rows else "nothing was measured")
 

@@ -11,7 +11,8 @@ the same machine, goes on: jobs that ended well are not run again.
 The jobs are TOML: a table per job with `run` (bash; $W is the work folder, $OUT what comes back, $GPUS how many GPUs it
 has), and, where they differ from the default, `stage` (1; a list for several), `gpus` (1), `needs` (files in $W that
 must exist before), `seconds` (it is not begun with less left, 30), `keep` (globs in $W for the archive), `alone`
-(nothing else runs beside it, for timing; what is listed below it waits).
+(nothing else runs beside it, for timing; what is listed below it waits), `each` (a list of strings: one job for each,
+which finds its words in $1, $2, ...).
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import time
 import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 SAVING = 25.0  # seconds that jobs have to save themselves at the end
 ARCHIVE = 6.0  # seconds between two archives
@@ -45,6 +47,7 @@ class Job:
     seconds: float = 30.0
     keep: list[str] = field(default_factory=list)
     alone: bool = False
+    words: list[str] = field(default_factory=list)
     process: subprocess.Popen[bytes] | None = None
     on: list[str] = field(default_factory=list)
     code: int | None = None
@@ -120,7 +123,11 @@ class Fleet:
         self.say(f"{job.name}: begins{' on GPU ' + ', '.join(job.on) if job.on else ''}")
         with (self.logs / f"{job.name}.txt").open("ab") as log:
             job.process = subprocess.Popen(
-                ["bash", "-c", job.run], stdout=log, stderr=log, env=os.environ | given, start_new_session=True
+                ["bash", "-c", job.run, job.name, *job.words],
+                stdout=log,
+                stderr=log,
+                env=os.environ | given,
+                start_new_session=True,
             )
 
     def _collect(self, running: list[Job]) -> None:
@@ -162,9 +169,17 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=560.0, help="seconds")
     given = parser.parse_args()
     gpus = given.gpus.split(",") if given.gpus else [str(i) for i in range(_count())]
-    jobs = [Job(name, **table) for name, table in tomllib.loads(given.jobs.read_text()).items()]
+    jobs = [job for name, table in tomllib.loads(given.jobs.read_text()).items() for job in _jobs(name, table)]
     jobs = [job for job in jobs if given.stage in (job.stage if isinstance(job.stage, list) else [job.stage])]
     sys.exit(min(Fleet(jobs, gpus, given.work, given.out, given.within).run(), 100))
+
+
+def _jobs(name: str, table: dict[str, Any]) -> list[Job]:
+    """One, or one for each of `each`, named after its words."""
+    each = table.pop("each", None)
+    if each is None:
+        return [Job(name, **table)]
+    return [Job("-".join([name, *words.split()]), **table, words=words.split()) for words in each]
 
 
 def _count() -> int:

@@ -1,6 +1,6 @@
 """All that is to be measured on a GPU, in the order of what it is worth, every result written at once.
 
-    python benchmarks/h200.py OUT [--tiny] [--only train,generate] [--limit 420]
+    python benchmarks/h200.py OUT [--tiny] [--only train,generate] [--sides 1024,512] [--share 4] [--limit 420]
 
 Run by benchmarks/h200.sh on the lent machine; `--tiny` runs the same code on a CPU in a minute, to see that it works.
 A measurement that fails is noted with its error and the next one begins; none begins after --limit seconds.
@@ -40,8 +40,8 @@ BATCHES = {1024: 16, 512: 32, 256: 64, 128: 32, 64: 32, 32: 64, 16: 128, 8: 256}
 class Session:
     """What is measured on, and where results go."""
 
-    def __init__(self, out: Path, tiny: bool, limit: float) -> None:
-        self.out, self.tiny, self.end = out, tiny, time.monotonic() + limit
+    def __init__(self, out: Path, tiny: bool, limit: float, sides: list[int], share: int) -> None:
+        self.out, self.tiny, self.end, self.sides, self.share = out, tiny, time.monotonic() + limit, sides, share
         self.device = torch.device("cpu" if tiny else "cuda")
         self.results: list[dict[str, Any]] = []
         self.limits: dict[str, Limits] = {}
@@ -111,7 +111,8 @@ def generate(s: Session, side: int, batch: int, precision: str = "bf16", pack: i
 
 def stage_train(s: Session) -> None:
     for side, batch in {32: 4, 8: 4}.items() if s.tiny else BATCHES.items():
-        train(s, side, batch)
+        if side in s.sides:
+            train(s, side, batch)
 
 
 def stage_generate(s: Session) -> None:
@@ -134,17 +135,20 @@ def stage_variants(s: Session) -> None:
 
 
 def stage_schedule(s: Session) -> None:
-    """Hours of the whole FFHQ schedule at the published batches of 8 GPUs, from every phase."""
+    """Hours of the whole FFHQ schedule at the published batches of 8 GPUs, from every phase.
+
+    Each phase at its batch divided by `share`: what one of so many GPUs does, but for the sum of gradients over them.
+    """
     config, rates = s.config(), {}
     first = config.schedule.initial_resolution.bit_length() - 3
     for level in range(first, config.generator.top + 1):
-        batch = config.schedule.batch_by_resolution.get(lods.nominal(level), config.schedule.batch)
+        batch = config.schedule.batch_by_resolution.get(lods.nominal(level), config.schedule.batch) // s.share
 
         def work(level: int = level, batch: int = batch) -> dict[str, Any]:
             found = measure.training_step(
                 s.config(), level, min(batch, 4) if s.tiny else batch, s.device, s.limit("bf16"), s.budget
             )
-            rates[level] = found.images_per_second
+            rates[level] = found.images_per_second * s.share
             return found.as_dict()
 
         s.note(f"phase {4 << level} b{batch}", work)
@@ -154,6 +158,8 @@ def stage_schedule(s: Session) -> None:
 def stage_profile(s: Session) -> None:
     """Kernels of a step: time, launches, the ones that take most."""
     for side, batch in [(32, 4)] if s.tiny else [(1024, 16), (256, 64), (32, 64)]:
+        if side not in s.sides:
+            continue
         s.note(f"profile {side} b{batch}", lambda side=side, batch=batch: _profile(s, side, batch))  # type: ignore[misc]
 
 
@@ -253,9 +259,12 @@ def main() -> None:
     parser.add_argument("out", type=Path)
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--only", default=",".join(STAGES))
+    parser.add_argument("--sides", default=",".join(map(str, BATCHES)), help="of train and profile")
+    parser.add_argument("--share", type=int, default=1, help="schedule: how many GPUs share its batches")
     parser.add_argument("--limit", type=float, default=420.0)
     arguments = parser.parse_args()
-    session = Session(arguments.out, arguments.tiny, arguments.limit)
+    sides = [int(side) for side in arguments.sides.split(",")]
+    session = Session(arguments.out, arguments.tiny, arguments.limit, sides, arguments.share)
     with using_ops("fast"):
         print(torch.__version__, session.device, describe(session.device), flush=True)
     for name in arguments.only.split(","):
