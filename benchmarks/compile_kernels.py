@@ -18,12 +18,14 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from stylegan.ops import fused, fused_blur, triton_kernels, triton_rgb
+from stylegan.ops import fused, fused_blur, fused_layer, triton_blur, triton_kernels, triton_rgb
 
 TARGET = GPUTarget("cuda", 90, 32)
 LARGE = {"x", "y", "dy", "dx", "g", "u", "f"}  # bfloat16; other tensors are float32
 SIZES = {"P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W"}  # multiples of 16 where they matter
-STEPS = {"sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands"}  # any integers
+STEPS = {  # any integers
+    "sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands", "chunks", "size",
+}  # fmt: skip
 FLAGS = {
     "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
     "HAS_MORE": False, "CHUNKS": 64, "HAS_BIAS": False, "ACTIVATES": False, "STORES": True, "SUMS": False,
@@ -36,7 +38,7 @@ def assembler() -> Path:
 
 
 def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str:
-    kernel = getattr(triton_kernels, name, None) or getattr(triton_rgb, name)
+    kernel = next(getattr(m, name) for m in (triton_kernels, triton_blur, triton_rgb) if hasattr(m, name))
     names = [p.name for p in kernel.params]
     constants = {k: v for k, v in {**FLAGS, **constants}.items() if k in names}
     signature, divisible = {}, {}
@@ -81,6 +83,13 @@ def main() -> None:
             constants = {"sc": 1, "ROWS": fused_blur.ROWS, "BW": tile // 2 // channels, "BC": channels}
             print(f"{enters}{', masks' * masks}:", end=" ")
             print(report("blur", f"nhwc {channels}", constants | {"ENTERS": enters, "MASKS": masks}, 4), flush=True)
+    for name in ("blur_statistics", "gradient_blur"):
+        for layout, (unit, channels) in layouts.items():
+            constants = {unit if unit == "sc" else "sw": 1, "ROWS": fused_blur.ROWS}
+            constants |= {"BW": tile // 2 // channels, "BC": channels}
+            print(report(name, layout, constants, fused_layer.WARPS), flush=True)
+    constants = {"ROWS": fused_blur.ROWS, "BW": 32, "CHUNKS": 512, "BC": fused_layer.MERGED // 512}
+    print(report("merge", "512x512", constants, fused_layer.WARPS), flush=True)
     forms = {
         "from rgb": ("expand", {"HAS_BIAS": True, "ACTIVATES": True}),
         "R1": ("expand", {"MASKS": True}),

@@ -97,18 +97,20 @@ class Plan:
         """P, C and the strides, as kernels take them."""
         return (self.p, self.c, *self.strides)
 
+    @property
+    def tile(self) -> dict[str, int]:
+        """A program's tile, as kernels take it."""
+        return {"BP": self.bp, "BC": self.bc, "num_warps": WARPS}
+
     def sums(self, like: torch.Tensor) -> torch.Tensor:
         """Room for a sum per chunk, [N, chunks, C] float32."""
         return torch.empty(self.n, self.chunks, self.c, device=like.device, dtype=torch.float32)
 
 
-def _fits_whole(x: torch.Tensor) -> bool:
+def fits_whole(x: torch.Tensor) -> bool:
+    """Whether one program holds all pixels of a few channels, so that one launch normalises them: up to 32x32."""
     pixels = power_of_two(x.shape[2] * x.shape[3])
     return pixels * min(power_of_two(x.shape[1]), 8) <= WHOLE
-
-
-def _tile(plan: Plan) -> dict[str, int]:
-    return {"BP": plan.bp, "BC": plan.bc, "num_warps": WARPS}
 
 
 # --- the generator's layer epilogue ---------------------------------------------------------------------------
@@ -126,13 +128,13 @@ class _Epilogue(torch.autograd.Function):
         options: tuple[str, bool, float],  # nonlinearity, instance, eps
     ) -> torch.Tensor:
         nonlinearity, instance, eps = options
-        whole = instance and _fits_whole(x)
+        whole = instance and fits_whole(x)
         plan = Plan.of(x, whole)
-        z, step = _noise(x, noise)
+        z, step = noise_of(x, noise)
         styles = bias if style is None else style.contiguous()
         y = torch.empty_like(x)
         mean, rstd = (torch.empty(plan.n, plan.c, device=x.device, dtype=torch.float32) for _ in range(2))
-        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **_tile(plan)}
+        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **plan.tile}
         weight = bias if strength is None else strength
         if whole:
             launch(
@@ -147,7 +149,7 @@ class _Epilogue(torch.autograd.Function):
                 )
             launch(
                 "apply", plan.grid, x, z, weight, bias, styles, means, squares, y, mean, rstd,
-                *plan.shape, step, plan.tiles, eps,
+                *plan.shape, step, plan.tiles, plan.chunks, plan.tiles * plan.bp, eps,
                 HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=power_of_two(plan.chunks), **given,
             )  # fmt: skip
         ctx.save_for_backward(x, noise, strength, bias, style, mean, rstd)
@@ -158,16 +160,16 @@ class _Epilogue(torch.autograd.Function):
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, noise, strength, bias, style, mean, rstd = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
-            return (*_composed((x, noise, strength, bias, style), dy, ctx.options, ctx.needs_input_grad), None)
+            return (*composed((x, noise, strength, bias, style), dy, ctx.options, ctx.needs_input_grad), None)
         nonlinearity, instance, _ = ctx.options
-        whole = instance and _fits_whole(x)
+        whole = instance and fits_whole(x)
         plan, dy = Plan.of(x, whole), like(dy, x)
-        z, step = _noise(x, noise)
+        z, step = noise_of(x, noise)
         styles = bias if style is None else style.contiguous()
         weight = bias if strength is None else strength
         dx, dstyle = torch.empty_like(x), torch.empty_like(styles, dtype=torch.float32)
         biases, strengths = plan.sums(x), plan.sums(x)
-        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **_tile(plan)}
+        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **plan.tile}
         if whole:
             launch(
                 "gradient_whole", plan.grid, x, z, weight, bias, styles, dy, mean, rstd, dx, dstyle, biases, strengths,
@@ -196,14 +198,14 @@ class _Epilogue(torch.autograd.Function):
         )
 
 
-def _noise(x: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+def noise_of(x: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, int]:
     """Contiguous noise, and the step from one sample's to the next; anything where there is none."""
     if noise is None:
         return x, 0
     return noise.contiguous(), 0 if noise.shape[0] == 1 else noise.shape[2] * noise.shape[3]
 
 
-def _composed(
+def composed(
     inputs: tuple[torch.Tensor | None, ...], dy: torch.Tensor, options: tuple[str, bool, float], needed: Any
 ) -> list[torch.Tensor | None]:
     """Gradients of the epilogue as a differentiable composition of PyTorch's operators."""
@@ -242,7 +244,7 @@ class _BiasActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor, slope: float) -> torch.Tensor:
         plan, y = Plan.of(x), torch.empty_like(x)
-        launch("bias_activation", plan.grid, x, bias, y, *plan.shape, plan.tiles, SLOPE=slope, **_tile(plan))
+        launch("bias_activation", plan.grid, x, bias, y, *plan.shape, plan.tiles, SLOPE=slope, **plan.tile)
         ctx.save_for_backward(y)
         ctx.slope, ctx.bias_type = slope, bias.dtype
         return y
@@ -267,7 +269,7 @@ class _ActivationGradient(torch.autograd.Function):
         launch(
             "activation_gradient", plan.grid,
             g, sums if more is None else more, y, dx, sums, *plan.shape, plan.tiles,
-            SLOPE=slope, HAS_MORE=more is not None, **_tile(plan),
+            SLOPE=slope, HAS_MORE=more is not None, **plan.tile,
         )  # fmt: skip
         ctx.save_for_backward(y)
         ctx.slope, ctx.has_more = slope, more is not None

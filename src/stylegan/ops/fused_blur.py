@@ -8,6 +8,7 @@ Shapes: x [N, C, H, W] contiguous or channels-last (anything else is copied); bi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,6 +17,53 @@ from stylegan.ops import fused
 from stylegan.ops.fused import SLOPES, dense, launch, like, power_of_two
 
 ROWS = 16  # that a program slides down
+
+
+@dataclass(frozen=True)
+class Slide:
+    """How [N, C, H, W] is divided among programs that slide down bands of rows; strides in elements."""
+
+    size: tuple[int, int, int, int]  # N, C, H, W
+    strides: tuple[int, int, int, int]  # of sample, row, column, channel
+    rows: int
+    bw: int
+    bc: int
+
+    @classmethod
+    def of(cls, x: torch.Tensor, least: int = 1) -> Slide:
+        """The division of dense x [N, C, H, W]; a program has at least so many columns."""
+        n, c, h, w = x.shape
+        last = not x.is_contiguous() or c > 1 == h * w
+        bc = min(power_of_two(c), 64) if last else 1
+        bw = max(min(power_of_two(w), fused.TILE // 2 // bc), least)
+        strides = (c * h * w, w * c, c, 1) if last else (c * h * w, w, 1, h * w)
+        return cls((n, c, h, w), strides, ROWS, bw, bc)
+
+    @property
+    def bands(self) -> int:
+        return -(-self.size[2] // self.rows)
+
+    @property
+    def programs(self) -> int:
+        """For one sample and tile of channels."""
+        return self.bands * -(-self.size[3] // self.bw)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return (self.programs, self.size[0], -(-self.size[1] // self.bc))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int, int, int]:
+        """H, W, C and the strides, as kernels take them."""
+        return (self.size[2], self.size[3], self.size[1], *self.strides)
+
+    @property
+    def tile(self) -> dict[str, int]:
+        return {"ROWS": self.rows, "BW": self.bw, "BC": self.bc}
+
+    def sums(self, like: torch.Tensor) -> torch.Tensor:
+        """Room for a sum per program, [N, programs, C] float32."""
+        return torch.empty(self.size[0], self.programs, self.size[1], device=like.device, dtype=torch.float32)
 
 
 def _filter(
@@ -30,30 +78,26 @@ def _filter(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The kernel `blur` on x, laid out as u where there is one: (y, sums [N, programs, C] if it masks)."""
     x = dense(x) if u is None else like(x, u)
-    n, c, h, w = x.shape
-    last = not x.is_contiguous() or c > 1 == h * w
-    bc = min(power_of_two(c), 64) if last else 1
-    bw = min(power_of_two(w), max(fused.TILE // 2 // bc, 1))
-    bands, columns = -(-h // ROWS), -(-w // bw)
-    strides = (c * h * w, w * c, c, 1) if last else (c * h * w, w, 1, h * w)
-    y = torch.empty_like(x)
-    sums = torch.empty(n if masks else 0, bands * columns, c, device=x.device, dtype=torch.float32)
+    slide, y = Slide.of(x), torch.empty_like(x)
+    sums = slide.sums(x) if masks else torch.empty(0, 0, 0, device=x.device)
     launch(
-        "blur", (bands * columns, n, -(-c // bc)),
-        x, x if u is None else u, x if bias is None else bias, x if more is None else more, y, sums, h, w, c, *strides,
-        bands, *taps, SLOPE=slope, ENTERS=enters, MASKS=masks, HAS_MORE=more is not None,
-        ROWS=ROWS, BW=bw, BC=bc, num_warps=4,
+        "blur", slide.grid,
+        x, x if u is None else u, x if bias is None else bias, x if more is None else more, y, sums, *slide.shape,
+        slide.bands, *taps,
+        SLOPE=slope, ENTERS=enters, MASKS=masks, HAS_MORE=more is not None, num_warps=4, **slide.tile,
     )  # fmt: skip
     return y, sums
 
 
-def _taps(taps: tuple[float, ...], normalize: bool) -> tuple[float, float]:
+def two_taps(taps: tuple[float, ...], normalize: bool) -> tuple[float, float]:
     """(outer, inner) of three symmetric taps."""
     total = sum(taps) if normalize else 1.0
     return taps[0] / total, taps[1] / total
 
 
-class _Blur(torch.autograd.Function):
+class Blur(torch.autograd.Function):
+    """The blur of x by (outer, inner) taps."""
+
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, taps: tuple[float, float]) -> torch.Tensor:
         ctx.taps = taps
@@ -61,12 +105,12 @@ class _Blur(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return _Blur.apply(dy, ctx.taps), None  # symmetric taps: its own adjoint
+        return Blur.apply(dy, ctx.taps), None  # symmetric taps: its own adjoint
 
 
 def blur(x: torch.Tensor, taps: tuple[float, ...], normalize: bool) -> torch.Tensor:
     """ops.resample.blur2d for three symmetric taps."""
-    return _Blur.apply(x, _taps(taps, normalize))
+    return Blur.apply(x, two_taps(taps, normalize))
 
 
 class _ActivationBlur(torch.autograd.Function):
@@ -132,4 +176,4 @@ class _ActivationBlurTangent(torch.autograd.Function):
 
 def activation_blur(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str, taps: tuple[float, ...]) -> torch.Tensor:
     """ops.resample.bias_activate_blur2d for three symmetric taps, to any order of differentiation."""
-    return _ActivationBlur.apply(dense(x), bias, SLOPES[nonlinearity], _taps(taps, True))
+    return _ActivationBlur.apply(dense(x), bias, SLOPES[nonlinearity], two_taps(taps, True))

@@ -104,17 +104,21 @@ def _combined(means, squares, n, c, P, C, chunks, size, eps, CHUNKS: tl.constexp
 
 @triton.jit
 def apply(
-    x, noise, strength, bias, style, means, squares, y, mean_out, rstd_out, P, C, sn, sp, sc, zn, tiles, eps,
+    x, noise, strength, bias, style, means, squares, y, mean_out, rstd_out, P, C, sn, sp, sc, zn, tiles,
+    chunks, size, eps,
     SLOPE: tl.constexpr, HAS_NOISE: tl.constexpr, HAS_STYLE: tl.constexpr, INSTANCE: tl.constexpr,
     BP: tl.constexpr, BC: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
-    """y from x and the chunks' statistics; the first chunk also stores mean and rstd [N, C] for the backward."""
+    """y from x and the statistics of `chunks` chunks of `size` pixels [N, chunks, C], whoever found them.
+
+    The first program of each sample also stores mean and rstd [N, C] for the backward.
+    """
     chunk, n = tl.program_id(0), tl.program_id(1)
     c = tl.program_id(2) * BC + tl.arange(0, BC)
     s, b = _parameters(strength, bias, c, C, HAS_NOISE)
     scale, shift = _style(style, n, c, C, HAS_STYLE)
     if INSTANCE:
-        mean, rstd = _combined(means, squares, n, c, P, C, tl.num_programs(0), tiles * BP, eps, CHUNKS)
+        mean, rstd = _combined(means, squares, n, c, P, C, chunks, size, eps, CHUNKS)
         if chunk == 0:
             tl.store(mean_out + n * C + c, mean, mask=c < C)
             tl.store(rstd_out + n * C + c, rstd, mask=c < C)
