@@ -88,8 +88,11 @@ def main() -> None:
             constants = {unit if unit == "sc" else "sw": 1, "ROWS": fused_blur.ROWS}
             constants |= {"BW": tile // 2 // channels, "BC": channels}
             print(report(name, layout, constants, fused_layer.WARPS), flush=True)
+    for channels in (16, 64):
+        constants = {"sc": 1, "BP": tile // channels, "BC": channels, "CHUNKS": 1, "chunks": 1}
+        print("merged:", report("apply", f"nhwc {channels}", constants, warps), flush=True)
     constants = {"ROWS": fused_blur.ROWS, "BW": 32, "CHUNKS": 512, "BC": fused_layer.MERGED // 512}
-    print(report("merge", "512x512", constants, fused_layer.WARPS), flush=True)
+    print(report("merge", "512x512", constants, warps), flush=True)
     forms = {
         "from rgb": ("expand", {"HAS_BIAS": True, "ACTIVATES": True}),
         "R1": ("expand", {"MASKS": True}),

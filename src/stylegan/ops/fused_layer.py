@@ -18,7 +18,7 @@ from stylegan.ops import fused, fused_blur
 from stylegan.ops.fused import SLOPES, Plan, dense, launch, like, power_of_two
 
 MERGED = 8192  # partial sums that one program merges at once
-WARPS = 4
+WARPS = 4  # of the two that slide
 
 Taps = tuple[float, float]  # (outer, inner)
 
@@ -55,7 +55,7 @@ class _BlurEpilogue(torch.autograd.Function):
         some = min(max(MERGED // chunks, 1), power_of_two(c))
         launch(
             "triton_blur.merge", (n, -(-c // some), 1), means, squares, merged, square, h, w, c,
-            slide.bands, slide.programs, ROWS=slide.rows, BW=slide.bw, CHUNKS=chunks, BC=some, num_warps=WARPS,
+            slide.bands, slide.programs, ROWS=slide.rows, BW=slide.bw, CHUNKS=chunks, BC=some, num_warps=fused.WARPS,
         )  # fmt: skip
         plan = Plan.of(x)
         launch(
