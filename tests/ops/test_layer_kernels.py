@@ -90,9 +90,10 @@ class Launched(TorchDispatchMode):
 def check(shape: tuple[int, ...], dtype: torch.dtype, layout: str, case: dict[str, Any]) -> None:
     inputs = epilogue_inputs(shape, dtype, layout, case)
     if dtype != torch.float32:  # a mean beside which the variation is small is rounded away between the two
-        for t in (inputs.exact, inputs.ours):
-            t["x"] = (t["x"].detach() - 3).requires_grad_()
-            t["bias"] = (t["bias"].detach() + 2).requires_grad_()
+        x, bias = normal(*shape).to(dtype), normal(shape[1], seed=3).float()
+        inputs.exact |= {"x": x.double().requires_grad_(), "bias": bias.double().requires_grad_()}
+        moved = laid_out(x.to(DEVICE), layout)
+        inputs.ours |= {"x": moved.requires_grad_(), "bias": bias.to(DEVICE).requires_grad_()}
     expected, found = run(inputs.exact, case, composed), run(inputs.ours, case, blur_epilogue)
     assert found.dtype == dtype
     if layout == "channels_last":
