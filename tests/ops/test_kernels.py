@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from stylegan.ops import fused, fused_blur, resample, style, switch
+from stylegan.ops.conv import without_weight_gradients
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -313,3 +314,34 @@ def test_blur_in_bfloat16_keeps_the_layout() -> None:
     found = resample.blur2d(inputs.ours["x"])
     assert found.is_contiguous(memory_format=torch.channels_last)
     close(found, resample.blur2d(inputs.exact["x"]), torch.bfloat16, "output")
+
+
+@pytest.mark.parametrize("blurs", [False, True])
+def test_sums_for_the_bias_are_taken_only_where_they_are_wanted(blurs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in R1's first pass and its derivative, nor where the bias is not trained."""
+    taken: list[bool] = []
+
+    def counted(name: str, *arguments: Any, **constants: Any) -> None:
+        taken.extend([constants["SUMS"]] if "SUMS" in constants else [])
+        original(name, *arguments, **constants)
+
+    original = fused.launch
+    for module in (fused, fused_blur):
+        monkeypatch.setattr(module, "launch", counted)
+    x, bias = (normal(*shape).float().to(DEVICE) for shape in ((2, 3, 5, 4), (3,)))
+
+    def value(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        y = resample.bias_activate_blur2d(x, bias, "lrelu", (1, 2, 1)) if blurs else style.bias_activate(x, bias)
+        return (y * y * y).sum()
+
+    value(x.requires_grad_(), bias).backward()
+    assert not any(taken)
+    taken.clear()
+    scalar = value(x, bias.requires_grad_())
+    with without_weight_gradients():
+        (first,) = torch.autograd.grad(scalar, x, create_graph=True)
+    assert not any(taken)
+    (scalar + first.square().sum()).backward()
+    assert sum(taken) == 1
+    assert bias.grad is not None
+    assert bool(bias.grad.isfinite().all())

@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from stylegan.ops.conv import weights_wanted
+
 TILE = 2048  # values in a program's tile: 8 in each thread, one 16-byte access in bfloat16
 WHOLE = 8192  # a channel's pixels, times at least a few channels, that one program holds at once
 PROGRAMS = 1056  # programs aimed at: eight for each of an H100's or H200's 132 multiprocessors
@@ -168,7 +170,7 @@ class _Epilogue(torch.autograd.Function):
         styles = bias if style is None else style.contiguous()
         weight = bias if strength is None else strength
         dx, dstyle = torch.empty_like(x), torch.empty_like(styles, dtype=torch.float32)
-        biases, strengths = plan.sums(x), plan.sums(x)
+        biases, strengths = parts = torch.empty(2, plan.n, plan.chunks, plan.c, device=x.device, dtype=torch.float32)
         given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **plan.tile}
         if whole:
             launch(
@@ -188,14 +190,18 @@ class _Epilogue(torch.autograd.Function):
                 dx, dstyle, biases, strengths, *plan.shape, step, plan.tiles,
                 HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=power_of_two(plan.chunks), **given,
             )  # fmt: skip
-        return (
-            dx,
-            None,
-            None if noise is None or strength is None else strengths.sum(dim=(0, 1)).to(strength.dtype),
-            biases.sum(dim=(0, 1)).to(bias.dtype),
-            None if style is None else dstyle.to(style.dtype),
-            None,
-        )
+        dbias, dstrength = bias_and_strength(parts, noise, bias, strength)
+        return dx, None, dstrength, dbias, None if style is None else dstyle.to(style.dtype), None
+
+
+def bias_and_strength(
+    parts: torch.Tensor, noise: torch.Tensor | None, bias: torch.Tensor, strength: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Their gradients [C] from the programs' partial sums [2, N, programs, C], in one launch where both are wanted."""
+    if noise is None or strength is None:
+        return parts[0].sum(dim=(0, 1)).to(bias.dtype), None
+    dbias, dstrength = parts.sum(dim=(1, 2))
+    return dbias.to(bias.dtype), dstrength.to(strength.dtype)
 
 
 def noise_of(x: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, int]:
@@ -252,28 +258,28 @@ class _BiasActivation(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (y,) = ctx.saved_tensors
-        dx, db = _ActivationGradient.apply(dy, None, y.detach(), ctx.slope)
-        return dx, db.to(ctx.bias_type), None
+        dx, db = _ActivationGradient.apply(dy, None, y.detach(), ctx.slope, weights_wanted(ctx, 1))
+        return dx, None if db is None else db.to(ctx.bias_type), None
 
 
 class _ActivationGradient(torch.autograd.Function):
-    """(g + more)·leaky'(y) and its sum per channel: linear in g and more, so its derivative is itself."""
+    """(g + more)·leaky'(y) and, if wanted, its sum per channel: linear in g and more, so its derivative is itself."""
 
     @staticmethod
     def forward(
-        ctx: Any, g: torch.Tensor, more: torch.Tensor | None, y: torch.Tensor, slope: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx: Any, g: torch.Tensor, more: torch.Tensor | None, y: torch.Tensor, slope: float, summed: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
         ctx.set_materialize_grads(False)
         plan, g, dx = Plan.of(y), like(g, y), torch.empty_like(y)
-        sums = plan.sums(y)
+        sums = plan.sums(y) if summed else torch.empty(0, 0, 0, device=y.device)
         launch(
             "activation_gradient", plan.grid,
             g, sums if more is None else more, y, dx, sums, *plan.shape, plan.tiles,
-            SLOPE=slope, HAS_MORE=more is not None, **plan.tile,
+            SLOPE=slope, HAS_MORE=more is not None, SUMS=summed, **plan.tile,
         )  # fmt: skip
         ctx.save_for_backward(y)
         ctx.slope, ctx.has_more = slope, more is not None
-        return dx, sums.sum(dim=(0, 1))
+        return dx, sums.sum(dim=(0, 1)) if summed else None
 
     @staticmethod
     def backward(
@@ -281,9 +287,10 @@ class _ActivationGradient(torch.autograd.Function):
     ) -> tuple[torch.Tensor | None, ...]:
         (y,) = ctx.saved_tensors
         if ddx is None and ddb is None:
-            return None, None, None, None
-        dg, dmore = _ActivationGradient.apply(torch.zeros_like(y) if ddx is None else ddx, ddb, y, ctx.slope)
-        return dg, dmore if ctx.has_more else None, None, None
+            return None, None, None, None, None
+        ddx = torch.zeros_like(y) if ddx is None else ddx
+        dg, dmore = _ActivationGradient.apply(ddx, ddb, y, ctx.slope, ctx.has_more)
+        return dg, dmore, None, None, None
 
 
 def bias_activation(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 
 from stylegan.ops import fused
+from stylegan.ops.conv import weights_wanted
 from stylegan.ops.fused import SLOPES, dense, launch, like, power_of_two
 
 ROWS = 16  # that a program slides down
@@ -75,16 +76,17 @@ def _filter(
     more: torch.Tensor | None = None,
     slope: float = 0.0,
     masks: bool = False,
+    summed: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The kernel `blur` on x, laid out as u where there is one: (y, sums [N, programs, C] if it masks)."""
+    """The kernel `blur` on x, laid out as u where there is one: (y, sums [N, programs, C] of it if wanted)."""
     x = dense(x) if u is None else like(x, u)
     slide, y = Slide.of(x), torch.empty_like(x)
-    sums = slide.sums(x) if masks else torch.empty(0, 0, 0, device=x.device)
+    sums = slide.sums(x) if summed else torch.empty(0, 0, 0, device=x.device)
     launch(
         "blur", slide.grid,
         x, x if u is None else u, x if bias is None else bias, x if more is None else more, y, sums, *slide.shape,
         slide.bands, *taps,
-        SLOPE=slope, ENTERS=enters, MASKS=masks, HAS_MORE=more is not None, num_warps=4, **slide.tile,
+        SLOPE=slope, ENTERS=enters, MASKS=masks, SUMS=summed, HAS_MORE=more is not None, num_warps=4, **slide.tile,
     )  # fmt: skip
     return y, sums
 
@@ -127,22 +129,24 @@ class _ActivationBlur(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, bias = ctx.saved_tensors
-        dx, db = _ActivationBlurGradient.apply(dy, x.detach(), bias.detach(), ctx.slope, ctx.taps)
-        return dx, db.to(bias.dtype), None, None
+        wanted = weights_wanted(ctx, 1)
+        dx, db = _ActivationBlurGradient.apply(dy, x.detach(), bias.detach(), ctx.slope, ctx.taps, wanted)
+        return dx, None if db is None else db.to(bias.dtype), None, None
 
 
 class _ActivationBlurGradient(torch.autograd.Function):
-    """leaky'(u)·B(g) and its sum per channel: linear in g."""
+    """leaky'(u)·B(g) and, if wanted, its sum per channel: linear in g."""
 
     @staticmethod
     def forward(
-        ctx: Any, g: torch.Tensor, x: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx: Any, g: torch.Tensor, x: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float],
+        summed: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, bias)
         ctx.slope, ctx.taps = slope, taps
-        dx, sums = _filter(g, taps, u=x, bias=bias, slope=slope, masks=True)
-        return dx, sums.sum(dim=(0, 1))
+        dx, sums = _filter(g, taps, u=x, bias=bias, slope=slope, masks=True, summed=summed)
+        return dx, sums.sum(dim=(0, 1)) if summed else None
 
     @staticmethod
     def backward(
@@ -150,9 +154,9 @@ class _ActivationBlurGradient(torch.autograd.Function):
     ) -> tuple[torch.Tensor | None, ...]:
         x, bias = ctx.saved_tensors
         if ddx is None and ddb is None:
-            return None, None, None, None, None
+            return None, None, None, None, None, None
         ddx = torch.zeros_like(x) if ddx is None else ddx
-        return _ActivationBlurTangent.apply(ddx, ddb, x, bias, ctx.slope, ctx.taps), None, None, None, None
+        return _ActivationBlurTangent.apply(ddx, ddb, x, bias, ctx.slope, ctx.taps), None, None, None, None, None
 
 
 class _ActivationBlurTangent(torch.autograd.Function):
@@ -170,8 +174,8 @@ class _ActivationBlurTangent(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, bias = ctx.saved_tensors
-        dv, dmore = _ActivationBlurGradient.apply(dy, x, bias, ctx.slope, ctx.taps)
-        return dv, dmore if ctx.has_more else None, None, None, None, None
+        dv, dmore = _ActivationBlurGradient.apply(dy, x, bias, ctx.slope, ctx.taps, ctx.has_more)
+        return dv, dmore, None, None, None, None
 
 
 def activation_blur(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str, taps: tuple[float, ...]) -> torch.Tensor:

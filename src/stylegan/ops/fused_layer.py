@@ -99,20 +99,16 @@ def _gradients(ctx: Any, dy: torch.Tensor) -> list[torch.Tensor | None]:
     )  # fmt: skip
     sums = parts.sum(dim=2)  # 2 N C
     slide = fused_blur.Slide.of(x, least=2)
-    dx, biases, strengths = torch.empty_like(x), slide.sums(x), slide.sums(x)
+    dx = torch.empty_like(x)
+    biases, strengths = sides = torch.empty(2, plan.n, slide.programs, plan.c, device=x.device, dtype=torch.float32)
     launch(
         "triton_blur.gradient_blur", slide.grid,
         x, z, weight, bias, bias if style is None else style.contiguous(), dy, mean, rstd, sums, dx, biases, strengths,
         *slide.shape, step, slide.bands, *ctx.taps,
         HAS_STYLE=style is not None, num_warps=WARPS, **form, **slide.tile,
     )  # fmt: skip
-    return [
-        dx,
-        None,
-        None if noise is None or strength is None else strengths.sum(dim=(0, 1)).to(strength.dtype),
-        biases.sum(dim=(0, 1)).to(bias.dtype),
-        None if style is None else sums.transpose(0, 1).to(style.dtype),
-    ]
+    dbias, dstrength = fused.bias_and_strength(sides, noise, bias, strength)
+    return [dx, None, dstrength, dbias, None if style is None else sums.transpose(0, 1).to(style.dtype)]
 
 
 def blur_epilogue(

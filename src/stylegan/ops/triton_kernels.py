@@ -293,9 +293,9 @@ def bias_activation(
 @triton.jit
 def activation_gradient(
     g, more, y, dx, sums, P, C, sn, sp, sc, tiles,
-    SLOPE: tl.constexpr, HAS_MORE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
+    SLOPE: tl.constexpr, HAS_MORE: tl.constexpr, SUMS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
-    """dx = (g + more)·leaky'(y), `more` [C] if any; sums of dx over each chunk [N, chunks, C]."""
+    """dx = (g + more)·leaky'(y), `more` [C] if any; SUMS: sums of dx over each chunk [N, chunks, C]."""
     chunk, n = tl.program_id(0), tl.program_id(1)
     c = tl.program_id(2) * BC + tl.arange(0, BC)
     add = tl.zeros([BC], tl.float32)
@@ -310,9 +310,11 @@ def activation_gradient(
         d = tl.load(g + at, mask=inside, other=0.0).to(tl.float32) + add[None, :]
         d = tl.where(tl.load(y + at, mask=inside, other=0.0).to(tl.float32) > 0, d, d * SLOPE)
         tl.store(dx + at, d.to(dx.dtype.element_ty), mask=inside)
-        total += tl.where(inside, d, 0.0)
-    row = (n * tl.num_programs(0) + chunk) * C + c
-    tl.store(sums + row, tl.sum(total, axis=0), mask=c < C)
+        if SUMS:
+            total += tl.where(inside, d, 0.0)
+    if SUMS:
+        row = (n * tl.num_programs(0) + chunk) * C + c
+        tl.store(sums + row, tl.sum(total, axis=0), mask=c < C)
 
 
 @triton.jit
@@ -346,13 +348,13 @@ def _row(
 @triton.jit
 def blur(
     x, u, bias, more, y, sums, H, W, C, sn, sh, sw, sc, bands, outer, inner,
-    SLOPE: tl.constexpr, ENTERS: tl.constexpr, MASKS: tl.constexpr, HAS_MORE: tl.constexpr,
+    SLOPE: tl.constexpr, ENTERS: tl.constexpr, MASKS: tl.constexpr, SUMS: tl.constexpr, HAS_MORE: tl.constexpr,
     ROWS: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Symmetric separable filter of three taps, zero padding: a program slides down ROWS rows of BW columns.
 
     ENTERS: "plain", x itself; "activated", leaky(x + bias); "masked", (x + more)·leaky'(u + bias), `more` [C] if any.
-    MASKS: what leaves the filter is multiplied by leaky'(u + bias), and summed over each program: [N, programs, C].
+    MASKS: what leaves the filter is multiplied by leaky'(u + bias). SUMS: and summed over a program: [N, programs, C].
     """
     n = tl.program_id(1)
     band = tl.program_id(0) % bands
@@ -379,9 +381,10 @@ def blur(
         if MASKS:
             positive = tl.load(un + at, mask=inside, other=0.0).to(tl.float32) + b[None, :] > 0
             out = tl.where(positive, out, out * SLOPE)
+        if SUMS:
             total += tl.where(inside, out, 0.0)
         tl.store(yn + at, out.to(y.dtype.element_ty), mask=inside)
         above = here
         here = below
-    if MASKS:
+    if SUMS:
         tl.store(sums + (n * tl.num_programs(0) + tl.program_id(0)) * C + c, tl.sum(total, axis=0), mask=c < C)
