@@ -18,11 +18,23 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from stylegan.ops import fused, fused_blur, fused_layer, triton_blur, triton_kernels, triton_rgb
+from stylegan.ops import (
+    fused,
+    fused_blur,
+    fused_layer,
+    fused_weights,
+    triton_blur,
+    triton_kernels,
+    triton_rgb,
+    triton_weights,
+)
 
+MODULES = (triton_kernels, triton_blur, triton_rgb, triton_weights)
 TARGET = GPUTarget("cuda", 90, 32)
 LARGE = {"x", "y", "dy", "dx", "g", "u", "f"}  # bfloat16; other tensors are float32
-SIZES = {"P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W"}  # multiples of 16 where they matter
+SIZES = {  # multiples of 16 where they matter
+    "P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W", "count", "OUT", "IN", "xo", "xi", "xt", "yo", "yi", "yt",
+}  # fmt: skip
 STEPS = {  # any integers
     "sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands", "chunks", "size",
 }  # fmt: skip
@@ -38,7 +50,7 @@ def assembler() -> Path:
 
 
 def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str:
-    kernel = next(getattr(m, name) for m in (triton_kernels, triton_blur, triton_rgb) if hasattr(m, name))
+    kernel = next(getattr(m, name) for m in MODULES if hasattr(m, name))
     names = [p.name for p in kernel.params]
     constants = {k: v for k, v in {**FLAGS, **constants}.items() if k in names}
     signature, divisible = {}, {}
@@ -47,7 +59,7 @@ def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str
             signature[argument] = "constexpr"
         elif argument in SIZES or argument in STEPS:
             signature[argument] = "i32"
-        elif argument in ("eps", "outer", "inner"):
+        elif argument in ("eps", "outer", "inner", "factor"):
             signature[argument] = "fp32"
         else:
             large = argument in LARGE or (name, argument) == ("expand", "out")
@@ -74,15 +86,17 @@ def main() -> None:
     layouts = {"nhwc 16": ("sc", 16), "nhwc 64": ("sc", 64), "nchw": ("sp", 1)}
     for layout, (unit, channels) in layouts.items():
         tiles = {unit: 1, "BP": tile // channels, "BC": channels}
-        for name in ("statistics", "apply", "gradient_sums", "gradient", "bias_activation", "activation_gradient"):
+        for name in ("statistics", "apply", "gradient_sums", "gradient", "bias_activation"):
             print(report(name, layout, tiles, warps), flush=True)
+        for sums in (False, True):
+            print("sums: " * sums + report("activation_gradient", layout, tiles | {"SUMS": sums}, warps), flush=True)
     for name in ("apply_whole", "gradient_whole"):
         print(report(name, "nhwc", {"sc": 1, "BP": 256, "BC": fused.WHOLE // 256}, warps), flush=True)
-    for enters, masks in (("plain", False), ("activated", False), ("masked", False), ("plain", True)):
+    for enters, *flags in (("plain",), ("activated",), ("masked",), ("plain", "MASKS"), ("plain", "MASKS", "SUMS")):
         for channels in (16, 64):
             constants = {"sc": 1, "ROWS": fused_blur.ROWS, "BW": tile // 2 // channels, "BC": channels}
-            print(f"{enters}{', masks' * masks}:", end=" ")
-            print(report("blur", f"nhwc {channels}", constants | {"ENTERS": enters, "MASKS": masks}, 4), flush=True)
+            constants |= {"ENTERS": enters} | dict.fromkeys(flags, True)
+            print(f"{', '.join([enters, *flags])}:", report("blur", f"nhwc {channels}", constants, 4), flush=True)
     for name in ("blur_statistics", "gradient_blur"):
         for layout, (unit, channels) in layouts.items():
             constants = {unit if unit == "sc" else "sw": 1, "ROWS": fused_blur.ROWS}
@@ -93,6 +107,10 @@ def main() -> None:
         print("merged:", report("apply", f"nhwc {channels}", constants, warps), flush=True)
     constants = {"ROWS": fused_blur.ROWS, "BW": 32, "CHUNKS": 512, "BC": fused_layer.MERGED // 512}
     print(report("merge", "512x512", constants, warps), flush=True)
+    print(report("scale", "any", {"B": fused_weights.VALUES}, 4), flush=True)
+    tile_of = {"BO": fused_weights.SIDE, "BI": fused_weights.SIDE, "xi": 1}
+    for what, unit, read in (("4x4", "yi", 9), ("rotated", "yo", 9), ("gradient", "yi", 16), ("rotated", "yo", 16)):
+        print(report("taps", what, tile_of | {unit: 1, "FROM": read}, 4), flush=True)
     forms = {
         "from rgb": ("expand", {"HAS_BIAS": True, "ACTIVATES": True}),
         "R1": ("expand", {"MASKS": True}),
