@@ -14,7 +14,7 @@ from stylegan.config import GeneratorConfig
 from stylegan.networks.layers import SQRT2, EqualizedLinear, EqualizedWeight, ToRGB
 from stylegan.ops.conv import conv2d, exact_conv2d
 from stylegan.ops.fade import blend
-from stylegan.ops.packed import from_pixels, pack, packed_conv2d, packs, pixels, unpack, upscale_conv_packed
+from stylegan.ops.packed import from_pixels, packed_conv2d, packed_pixels, packs, pixels, unpack, upscale_conv_packed
 from stylegan.ops.resample import blur2d, blur_epilogue, upscale2d, upscale_conv2d
 from stylegan.ops.style import style_epilogue
 from stylegan.ops.switch import exact, laid_out
@@ -89,7 +89,7 @@ class SynthesisLayer(nn.Module):
             small = self.small and exact(x)
             if packed:
                 x = upscale_conv_packed(x, weight, self.config.blur) if self.upscale else packed_conv2d(x, weight)
-                x, noise = pixels(x), None if noise is None else pixels(pack(noise))
+                x, noise = pixels(x), None if noise is None else packed_pixels(noise)
             elif self.upscale:
                 x = exact_conv2d(upscale2d(x), weight) if small else upscale_conv2d(x, weight)
                 taps = self.config.blur
@@ -165,11 +165,12 @@ class SynthesisNetwork(nn.Module):
             noises = [noises[i - i % 2] for i in range(len(noises))]
         x = laid_out(self.input(ws, self.compute_dtype))
         lower, packed = x, False
+        per_layer = ws.unbind(1)  # the gradients of all are put together once; those of ws[:, i] one by one
         for k in range(level + 1):
             lower = x = unpack(x) if packed else x
             packed = self._packs(k, x)
             for i in (2 * k, 2 * k + 1):
-                x = self.layers[i](x, ws[:, i], noises[i], packed)
+                x = self.layers[i](x, per_layer[i], noises[i], packed)
         image = self.to_rgb[level](x)
         if fade:
             image = blend(image, upscale2d(self.to_rgb[level - 1](lower)), lod)

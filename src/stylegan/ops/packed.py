@@ -111,6 +111,12 @@ def pixels(p: torch.Tensor) -> torch.Tensor:
     return p.permute(0, 2, 3, 1).reshape(n, h, 4 * w, c // 4).permute(0, 3, 1, 2)
 
 
+def packed_pixels(x: torch.Tensor) -> torch.Tensor:
+    """`pixels` of `pack`, as one copy: [N, C, 2h, 2w] -> [N, C, h, 4w], contiguous."""
+    blocks = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # N C h 2 w 2
+    return blocks.transpose(3, 4).flatten(3)
+
+
 def from_pixels(x: torch.Tensor) -> torch.Tensor:
     """The inverse of `pixels`: [N, C, h, 4w] -> [N, 4C, h, w]."""
     n, c, h, w = x.shape
