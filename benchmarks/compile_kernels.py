@@ -22,18 +22,21 @@ from stylegan.ops import (
     fused,
     fused_blur,
     fused_layer,
+    fused_ring,
     fused_weights,
     triton_blur,
     triton_kernels,
     triton_rgb,
+    triton_ring,
     triton_weights,
 )
 
-MODULES = (triton_kernels, triton_blur, triton_rgb, triton_weights)
+MODULES = (triton_kernels, triton_blur, triton_rgb, triton_ring, triton_weights)
 TARGET = GPUTarget("cuda", 90, 32)
-LARGE = {"x", "y", "dy", "dx", "g", "u", "f"}  # bfloat16; other tensors are float32
+LARGE = {"x", "y", "dy", "dx", "g", "u", "f", "p", "k"}  # bfloat16; other tensors are float32
 SIZES = {  # multiples of 16 where they matter
     "P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W", "count", "OUT", "IN", "xo", "xi", "xt", "yo", "yi", "yt",
+    "L", "pn", "p_along", "p_last", "yn", "y_along", "y_last", "ko", "k_along", "k_last",
 }  # fmt: skip
 STEPS = {  # any integers
     "sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands", "chunks", "size",
@@ -41,6 +44,7 @@ STEPS = {  # any integers
 FLAGS = {
     "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
     "HAS_MORE": False, "CHUNKS": 64, "HAS_BIAS": False, "ACTIVATES": False, "STORES": True, "SUMS": False,
+    "PRECISION": "tf32",
 }  # fmt: skip
 
 
@@ -111,6 +115,11 @@ def main() -> None:
     tile_of = {"BO": fused_weights.SIDE, "BI": fused_weights.SIDE, "xi": 1}
     for what, unit, read in (("4x4", "yi", 9), ("rotated", "yo", 9), ("gradient", "yi", 16), ("rotated", "yo", 16)):
         print(report("taps", what, tile_of | {unit: 1, "FROM": read}, 4), flush=True)
+    for name in ("down", "up", "weight"):
+        for axis in (0, 1):
+            constants = {"pc": 1, "yc": 1, "kc": 1, "C": 16, "BJ": fused_ring.BLOCKS, "BO": 32, "BV": 32}
+            constants |= {"AXIS": axis, "CORNERS": axis == 0}
+            print(report(name, f"axis {axis}", constants, fused_ring.WARPS[name]), flush=True)
     forms = {
         "from rgb": ("expand", {"HAS_BIAS": True, "ACTIVATES": True}),
         "R1": ("expand", {"MASKS": True}),
