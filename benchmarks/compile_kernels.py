@@ -24,6 +24,7 @@ from stylegan.ops import (
     fused_layer,
     fused_ring,
     fused_weights,
+    triton_activation,
     triton_blur,
     triton_kernels,
     triton_rgb,
@@ -31,7 +32,7 @@ from stylegan.ops import (
     triton_weights,
 )
 
-MODULES = (triton_kernels, triton_blur, triton_rgb, triton_ring, triton_weights)
+MODULES = (triton_kernels, triton_activation, triton_blur, triton_rgb, triton_ring, triton_weights)
 TARGET = GPUTarget("cuda", 90, 32)
 LARGE = {"x", "y", "dy", "dx", "g", "u", "f", "p", "k"}  # bfloat16; other tensors are float32
 SIZES = {  # multiples of 16 where they matter
@@ -44,7 +45,7 @@ STEPS = {  # any integers
 FLAGS = {
     "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
     "HAS_MORE": False, "CHUNKS": 64, "HAS_BIAS": False, "ACTIVATES": False, "STORES": True, "SUMS": False,
-    "PRECISION": "tf32",
+    "PRECISION": "tf32", "BITS": False,
 }  # fmt: skip
 
 
@@ -65,6 +66,8 @@ def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str
             signature[argument] = "i32"
         elif argument in ("eps", "outer", "inner", "factor"):
             signature[argument] = "fp32"
+        elif argument == "bits":
+            signature[argument] = "*u8"
         else:
             large = argument in LARGE or (name, argument) == ("expand", "out")
             signature[argument] = "*bf16" if large else "*fp32"
@@ -90,10 +93,11 @@ def main() -> None:
     layouts = {"nhwc 16": ("sc", 16), "nhwc 64": ("sc", 64), "nchw": ("sp", 1)}
     for layout, (unit, channels) in layouts.items():
         tiles = {unit: 1, "BP": tile // channels, "BC": channels}
-        for name in ("statistics", "apply", "gradient_sums", "gradient", "bias_activation"):
+        for name in ("statistics", "apply", "gradient_sums", "gradient", "bias_activation", "activation_gradient"):
             print(report(name, layout, tiles, warps), flush=True)
-        for sums in (False, True):
-            print("sums: " * sums + report("activation_gradient", layout, tiles | {"SUMS": sums}, warps), flush=True)
+        for flags in ({"SUMS": True}, {"BITS": True}, {"BITS": True, "SUMS": True}) if unit == "sc" else ():
+            for name in ("activation_gradient", *["bias_activation"] * (len(flags) < 2 and "BITS" in flags)):
+                print(f"{', '.join(flags)}:", report(name, layout, tiles | flags, warps), flush=True)
     for name in ("apply_whole", "gradient_whole"):
         print(report(name, "nhwc", {"sc": 1, "BP": 256, "BC": fused.WHOLE // 256}, warps), flush=True)
     for enters, *flags in (("plain",), ("activated",), ("masked",), ("plain", "MASKS"), ("plain", "MASKS", "SUMS")):

@@ -108,6 +108,12 @@ class Plan:
         """Room for a sum per chunk, [N, chunks, C] float32."""
         return torch.empty(self.n, self.chunks, self.c, device=like.device, dtype=torch.float32)
 
+    def bits(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Room for a bit per value, [N, P, C / 8] bytes; None where a byte's eight channels do not lie together."""
+        if self.strides[2] != 1 or self.c % 8:
+            return None
+        return torch.empty(self.n, self.p, self.c // 8, device=like.device, dtype=torch.uint8)
+
 
 def fits_whole(x: torch.Tensor) -> bool:
     """Whether one program holds all pixels of a few channels, so that one launch normalises them: up to 32x32."""
@@ -250,34 +256,43 @@ class _BiasActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor, slope: float) -> torch.Tensor:
         plan, y = Plan.of(x), torch.empty_like(x)
-        launch("bias_activation", plan.grid, x, bias, y, *plan.shape, plan.tiles, SLOPE=slope, **plan.tile)
-        ctx.save_for_backward(y)
+        bits = plan.bits(x)  # a sixteenth of what reading y again would cost each derivative
+        launch(
+            "triton_activation.bias_activation", plan.grid,
+            x, bias, y, y if bits is None else bits, *plan.shape, plan.tiles,
+            SLOPE=slope, BITS=bits is not None, **plan.tile,
+        )  # fmt: skip
+        ctx.save_for_backward(y, bits)
         ctx.slope, ctx.bias_type = slope, bias.dtype
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
-        dx, db = _ActivationGradient.apply(dy, None, y.detach(), ctx.slope, weights_wanted(ctx, 1))
+        y, bits = ctx.saved_tensors
+        dx, db = _ActivationGradient.apply(dy, None, y.detach(), bits, ctx.slope, weights_wanted(ctx, 1))
         return dx, None if db is None else db.to(ctx.bias_type), None
 
 
 class _ActivationGradient(torch.autograd.Function):
-    """(g + more)·leaky'(y) and, if wanted, its sum per channel: linear in g and more, so its derivative is itself."""
+    """(g + more)·leaky'(y) and, if wanted, its sum per channel: linear in g and more, so its derivative is itself.
+
+    `bits`, if any, say where y > 0.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, g: torch.Tensor, more: torch.Tensor | None, y: torch.Tensor, slope: float, summed: bool
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        ctx: Any, g: torch.Tensor, more: torch.Tensor | None, y: torch.Tensor, bits: torch.Tensor | None,
+        slope: float, summed: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
         ctx.set_materialize_grads(False)
         plan, g, dx = Plan.of(y), like(g, y), torch.empty_like(y)
         sums = plan.sums(y) if summed else torch.empty(0, 0, 0, device=y.device)
         launch(
-            "activation_gradient", plan.grid,
-            g, sums if more is None else more, y, dx, sums, *plan.shape, plan.tiles,
-            SLOPE=slope, HAS_MORE=more is not None, SUMS=summed, **plan.tile,
+            "triton_activation.activation_gradient", plan.grid,
+            g, sums if more is None else more, y, y if bits is None else bits, dx, sums, *plan.shape, plan.tiles,
+            SLOPE=slope, BITS=bits is not None, HAS_MORE=more is not None, SUMS=summed, **plan.tile,
         )  # fmt: skip
-        ctx.save_for_backward(y)
+        ctx.save_for_backward(y, bits)
         ctx.slope, ctx.has_more = slope, more is not None
         return dx, sums.sum(dim=(0, 1)) if summed else None
 
@@ -285,12 +300,12 @@ class _ActivationGradient(torch.autograd.Function):
     def backward(
         ctx: Any, ddx: torch.Tensor | None, ddb: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
+        y, bits = ctx.saved_tensors
         if ddx is None and ddb is None:
-            return None, None, None, None, None
+            return None, None, None, None, None, None
         ddx = torch.zeros_like(y) if ddx is None else ddx
-        dg, dmore = _ActivationGradient.apply(ddx, ddb, y, ctx.slope, ctx.has_more)
-        return dg, dmore, None, None, None
+        dg, dmore = _ActivationGradient.apply(ddx, ddb, y, bits, ctx.slope, ctx.has_more)
+        return dg, dmore, None, None, None, None
 
 
 def bias_activation(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str) -> torch.Tensor:

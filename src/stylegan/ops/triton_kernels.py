@@ -274,50 +274,6 @@ def gradient_whole(
 
 
 @triton.jit
-def bias_activation(
-    x, bias, y, P, C, sn, sp, sc, tiles, SLOPE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr
-):  # fmt: skip
-    """y = leaky(x + bias)."""
-    chunk, n = tl.program_id(0), tl.program_id(1)
-    c = tl.program_id(2) * BC + tl.arange(0, BC)
-    b = tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)
-    base = n.to(tl.int64) * sn
-    for i in range(tiles):
-        p = (chunk * tiles + i) * BP + tl.arange(0, BP)
-        inside = (p < P)[:, None] & (c < C)[None, :]
-        at = base + p[:, None] * sp + c[None, :] * sc
-        u = tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + b[None, :]
-        tl.store(y + at, _leaky(u, SLOPE).to(y.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def activation_gradient(
-    g, more, y, dx, sums, P, C, sn, sp, sc, tiles,
-    SLOPE: tl.constexpr, HAS_MORE: tl.constexpr, SUMS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
-):  # fmt: skip
-    """dx = (g + more)·leaky'(y), `more` [C] if any; SUMS: sums of dx over each chunk [N, chunks, C]."""
-    chunk, n = tl.program_id(0), tl.program_id(1)
-    c = tl.program_id(2) * BC + tl.arange(0, BC)
-    add = tl.zeros([BC], tl.float32)
-    if HAS_MORE:
-        add = tl.load(more + c, mask=c < C, other=0.0).to(tl.float32)
-    base = n.to(tl.int64) * sn
-    total = tl.zeros([BP, BC], tl.float32)
-    for i in range(tiles):
-        p = (chunk * tiles + i) * BP + tl.arange(0, BP)
-        inside = (p < P)[:, None] & (c < C)[None, :]
-        at = base + p[:, None] * sp + c[None, :] * sc
-        d = tl.load(g + at, mask=inside, other=0.0).to(tl.float32) + add[None, :]
-        d = tl.where(tl.load(y + at, mask=inside, other=0.0).to(tl.float32) > 0, d, d * SLOPE)
-        tl.store(dx + at, d.to(dx.dtype.element_ty), mask=inside)
-        if SUMS:
-            total += tl.where(inside, d, 0.0)
-    if SUMS:
-        row = (n * tl.num_programs(0) + chunk) * C + c
-        tl.store(sums + row, tl.sum(total, axis=0), mask=c < C)
-
-
-@triton.jit
 def _entering(x, u, bias, more, at, inside, SLOPE: tl.constexpr, ENTERS: tl.constexpr):
     """What enters the filter at some places, float32, 0 outside; see `blur`."""
     v = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
