@@ -61,8 +61,11 @@ def test_scaled_weights_are_those_of_pytorch(dtype: torch.dtype, layout: str, mo
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
-def test_the_gradient_of_a_resampling_weight_needs_no_copy(dtype: torch.dtype) -> None:
+def test_the_gradient_of_a_resampling_weight_needs_no_copy(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Channels-last from the parameter to its gradient, so that the optimizer takes the gradient as it is."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
     parameter = normal(8, 6, 3, 3).float().to(DEVICE).contiguous(memory_format=torch.channels_last).requires_grad_()
     x = normal(2, 6, 8, 8).to(DEVICE, dtype).contiguous(memory_format=torch.channels_last)
     exact = parameter.detach().double().cpu().requires_grad_()
