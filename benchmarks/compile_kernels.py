@@ -18,15 +18,34 @@ import triton
 from triton.backends.compiler import GPUTarget
 from triton.compiler import ASTSource
 
-from stylegan.ops import fused, fused_blur, triton_kernels, triton_rgb
+from stylegan.ops import (
+    fused,
+    fused_blur,
+    fused_layer,
+    fused_ring,
+    fused_weights,
+    triton_activation,
+    triton_blur,
+    triton_kernels,
+    triton_rgb,
+    triton_ring,
+    triton_weights,
+)
 
+MODULES = (triton_kernels, triton_activation, triton_blur, triton_rgb, triton_ring, triton_weights)
 TARGET = GPUTarget("cuda", 90, 32)
-LARGE = {"x", "y", "dy", "dx", "g", "u", "f"}  # bfloat16; other tensors are float32
-SIZES = {"P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W"}  # multiples of 16 where they matter
-STEPS = {"sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands"}  # any integers
+LARGE = {"x", "y", "dy", "dx", "g", "u", "f", "p", "k"}  # bfloat16; other tensors are float32
+SIZES = {  # multiples of 16 where they matter
+    "P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W", "count", "OUT", "IN", "xo", "xi", "xt", "yo", "yi", "yt",
+    "L", "pn", "p_along", "p_last", "yn", "y_along", "y_last", "ko", "k_along", "k_last",
+}  # fmt: skip
+STEPS = {  # any integers
+    "sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands", "chunks", "size",
+}  # fmt: skip
 FLAGS = {
     "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
     "HAS_MORE": False, "CHUNKS": 64, "HAS_BIAS": False, "ACTIVATES": False, "STORES": True, "SUMS": False,
+    "PRECISION": "tf32", "BITS": False,
 }  # fmt: skip
 
 
@@ -36,7 +55,7 @@ def assembler() -> Path:
 
 
 def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str:
-    kernel = getattr(triton_kernels, name, None) or getattr(triton_rgb, name)
+    kernel = next(getattr(m, name) for m in MODULES if hasattr(m, name))
     names = [p.name for p in kernel.params]
     constants = {k: v for k, v in {**FLAGS, **constants}.items() if k in names}
     signature, divisible = {}, {}
@@ -45,8 +64,10 @@ def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str
             signature[argument] = "constexpr"
         elif argument in SIZES or argument in STEPS:
             signature[argument] = "i32"
-        elif argument in ("eps", "outer", "inner"):
+        elif argument in ("eps", "outer", "inner", "factor"):
             signature[argument] = "fp32"
+        elif argument == "bits":
+            signature[argument] = "*u8"
         else:
             large = argument in LARGE or (name, argument) == ("expand", "out")
             signature[argument] = "*bf16" if large else "*fp32"
@@ -74,13 +95,35 @@ def main() -> None:
         tiles = {unit: 1, "BP": tile // channels, "BC": channels}
         for name in ("statistics", "apply", "gradient_sums", "gradient", "bias_activation", "activation_gradient"):
             print(report(name, layout, tiles, warps), flush=True)
+        for flags in ({"SUMS": True}, {"BITS": True}, {"BITS": True, "SUMS": True}) if unit == "sc" else ():
+            for name in ("activation_gradient", *["bias_activation"] * (len(flags) < 2 and "BITS" in flags)):
+                print(f"{', '.join(flags)}:", report(name, layout, tiles | flags, warps), flush=True)
     for name in ("apply_whole", "gradient_whole"):
         print(report(name, "nhwc", {"sc": 1, "BP": 256, "BC": fused.WHOLE // 256}, warps), flush=True)
-    for enters, masks in (("plain", False), ("activated", False), ("masked", False), ("plain", True)):
+    for enters, *flags in (("plain",), ("activated",), ("masked",), ("plain", "MASKS"), ("plain", "MASKS", "SUMS")):
         for channels in (16, 64):
             constants = {"sc": 1, "ROWS": fused_blur.ROWS, "BW": tile // 2 // channels, "BC": channels}
-            print(f"{enters}{', masks' * masks}:", end=" ")
-            print(report("blur", f"nhwc {channels}", constants | {"ENTERS": enters, "MASKS": masks}, 4), flush=True)
+            constants |= {"ENTERS": enters} | dict.fromkeys(flags, True)
+            print(f"{', '.join([enters, *flags])}:", report("blur", f"nhwc {channels}", constants, 4), flush=True)
+    for name in ("blur_statistics", "gradient_blur"):
+        for layout, (unit, channels) in layouts.items():
+            constants = {unit if unit == "sc" else "sw": 1, "ROWS": fused_blur.ROWS}
+            constants |= {"BW": tile // 2 // channels, "BC": channels}
+            print(report(name, layout, constants, fused_layer.WARPS), flush=True)
+    for channels in (16, 64):
+        constants = {"sc": 1, "BP": tile // channels, "BC": channels, "CHUNKS": 1, "chunks": 1}
+        print("merged:", report("apply", f"nhwc {channels}", constants, warps), flush=True)
+    constants = {"ROWS": fused_blur.ROWS, "BW": 32, "CHUNKS": 512, "BC": fused_layer.MERGED // 512}
+    print(report("merge", "512x512", constants, warps), flush=True)
+    print(report("scale", "any", {"B": fused_weights.VALUES}, 4), flush=True)
+    tile_of = {"BO": fused_weights.SIDE, "BI": fused_weights.SIDE, "xi": 1}
+    for what, unit, read in (("4x4", "yi", 9), ("rotated", "yo", 9), ("gradient", "yi", 16), ("rotated", "yo", 16)):
+        print(report("taps", what, tile_of | {unit: 1, "FROM": read}, 4), flush=True)
+    for name in ("down", "up", "weight"):
+        for axis in (0, 1):
+            constants = {"pc": 1, "yc": 1, "kc": 1, "C": 16, "BJ": fused_ring.BLOCKS, "BO": 32, "BV": 32}
+            constants |= {"AXIS": axis, "CORNERS": axis == 0}
+            print(report(name, f"axis {axis}", constants, fused_ring.WARPS[name]), flush=True)
     forms = {
         "from rgb": ("expand", {"HAS_BIAS": True, "ACTIVATES": True}),
         "R1": ("expand", {"MASKS": True}),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stylegan.networks import Generator
-from stylegan.ops.resample import _folds, conv_downscale2d, upscale_conv2d
+from stylegan.ops.resample import _folds, blur2d, blur_epilogue, conv_downscale2d, upscale_conv2d
 from stylegan.ops.style import style_epilogue
 from stylegan.ops.switch import using_ops
 from tests.training.small import small
@@ -71,3 +71,18 @@ def test_small_images_are_not_folded_on_a_cpu_and_agree_either_way() -> None:
             ]
             torch.testing.assert_close(upscale_conv2d(x, w), torch.cat(plain[0]), rtol=1e-4, atol=1e-5)
             torch.testing.assert_close(conv_downscale2d(x, w), torch.cat(plain[1]), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["reference", "fast"])
+def test_blur_and_epilogue_without_kernels_are_the_two_operators_to_the_bit(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TRITON_INTERPRET", "0")
+    rest = [normal(2, 1, 8, 6), *(normal(*s).requires_grad_() for s in ((3,), (3,), (2, 2, 3)))]
+    taps, dy, found = (1.0, 2.0, 1.0), normal(2, 3, 8, 6) + 1, []
+    with using_ops(mode):
+        for joined in (True, False):
+            x = normal(2, 3, 8, 6).requires_grad_()
+            y = blur_epilogue(x, taps, *rest) if joined else style_epilogue(blur2d(x, taps), *rest)
+            found.append([y, *torch.autograd.grad(y, [x, *rest[1:]], dy)])
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))

@@ -17,6 +17,7 @@ import pytest
 import torch
 
 from stylegan.ops import fused, fused_blur, resample, style, switch
+from stylegan.ops.conv import without_weight_gradients
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1" and importlib.util.find_spec("triton") is not None
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
@@ -222,7 +223,11 @@ def derivatives(f: Callable[..., torch.Tensor], leaves: list[torch.Tensor], weig
     return [y, *first, *second, *third]
 
 
-@pytest.mark.parametrize(("shape", "layout"), PLACES, ids=str)
+OCTETS = [((2, 8, 5, 3), "channels_last"), ((1, 24, 7, 9), "channels_last"), ((2, 72, 3, 1), "channels_last"),
+          ((2, 16, 1, 1), "contiguous"), ((1, 8, 4, 5), "contiguous")]  # fmt: skip  # one bit for each sign, or not
+
+
+@pytest.mark.parametrize(("shape", "layout"), PLACES + OCTETS, ids=str)
 @pytest.mark.parametrize("nonlinearity", ["lrelu", "relu"])
 def test_bias_and_activation_to_the_third_derivative(shape: tuple[int, ...], layout: str, nonlinearity: str) -> None:
     inputs = Inputs(torch.float32, layout, x=normal(*shape), bias=normal(shape[1], seed=1))
@@ -239,19 +244,31 @@ def test_bias_and_activation_to_the_third_derivative(shape: tuple[int, ...], lay
         close(a, b, torch.float32, f"number {i}", 10)
 
 
-def test_bias_and_activation_in_bfloat16_and_several_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fused, "TILE", 32)
+@pytest.mark.parametrize("channels", [6, 24])
+def test_bias_and_activation_in_bfloat16_and_several_chunks(channels: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fused, "TILE", 64)
     monkeypatch.setattr(fused, "PROGRAMS", 12)
-    inputs = Inputs(torch.bfloat16, "channels_last", x=normal(2, 6, 13, 11), bias=normal(6, seed=1))
+    inputs = Inputs(torch.bfloat16, "channels_last", x=normal(2, channels, 13, 11), bias=normal(channels, seed=1))
     expected = style.activate(inputs.exact["x"] + inputs.exact["bias"].reshape(1, -1, 1, 1))
     found = style.bias_activate(inputs.ours["x"], inputs.ours["bias"])
     assert found.is_contiguous(memory_format=torch.channels_last)
     close(found, expected, torch.bfloat16, "output")
-    dy = normal(2, 6, 13, 11, seed=2).bfloat16()
+    dy = normal(2, channels, 13, 11, seed=2).bfloat16()
     wanted = torch.autograd.grad(expected, list(inputs.exact.values()), dy.double())
     got = torch.autograd.grad(found, list(inputs.ours.values()), dy.to(DEVICE))  # contiguous, x is not
     for a, b in zip(got, wanted, strict=True):
         close(a, b, torch.bfloat16, "gradient", 2)
+
+
+def test_derivatives_of_an_activation_do_not_read_its_output_again() -> None:
+    """Where eight channels lie together their signs are kept as bits."""
+    for channels, layout, kept in ((8, "channels_last", True), (8, "contiguous", False), (6, "channels_last", False)):
+        x = laid_out(normal(2, channels, 5, 3).float().to(DEVICE), layout)
+        y = style.bias_activate(x.clone().requires_grad_(), torch.zeros(channels, device=DEVICE))
+        expected = torch.where(x > 0, 1.0, 0.2)
+        y.data.fill_(1.0)
+        (gradient,) = torch.autograd.grad(y, y.grad_fn.next_functions[0][0].variable, torch.ones_like(y))
+        assert torch.allclose(gradient, expected) == kept
 
 
 BLURRED = [((1, 1, 1, 1), "contiguous"), ((2, 3, 5, 4), "sliced"), ((1, 5, 7, 3), "channels_last"),
@@ -313,3 +330,34 @@ def test_blur_in_bfloat16_keeps_the_layout() -> None:
     found = resample.blur2d(inputs.ours["x"])
     assert found.is_contiguous(memory_format=torch.channels_last)
     close(found, resample.blur2d(inputs.exact["x"]), torch.bfloat16, "output")
+
+
+@pytest.mark.parametrize("blurs", [False, True])
+def test_sums_for_the_bias_are_taken_only_where_they_are_wanted(blurs: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not in R1's first pass and its derivative, nor where the bias is not trained."""
+    taken: list[bool] = []
+
+    def counted(name: str, *arguments: Any, **constants: Any) -> None:
+        taken.extend([constants["SUMS"]] if "SUMS" in constants else [])
+        original(name, *arguments, **constants)
+
+    original = fused.launch
+    for module in (fused, fused_blur):
+        monkeypatch.setattr(module, "launch", counted)
+    x, bias = (normal(*shape).float().to(DEVICE) for shape in ((2, 3, 5, 4), (3,)))
+
+    def value(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
+        y = resample.bias_activate_blur2d(x, bias, "lrelu", (1, 2, 1)) if blurs else style.bias_activate(x, bias)
+        return (y * y * y).sum()
+
+    value(x.requires_grad_(), bias).backward()
+    assert not any(taken)
+    taken.clear()
+    scalar = value(x, bias.requires_grad_())
+    with without_weight_gradients():
+        (first,) = torch.autograd.grad(scalar, x, create_graph=True)
+    assert not any(taken)
+    (scalar + first.square().sum()).backward()
+    assert sum(taken) == 1
+    assert bias.grad is not None
+    assert bool(bias.grad.isfinite().all())

@@ -51,6 +51,8 @@ def test_packing_moves_pixels_and_is_undone(channels_last: bool) -> None:
     assert torch.equal(packed.unpack(p), x)
     assert packed.unpack(p).is_contiguous(memory_format=layout)
     assert torch.equal(packed.from_pixels(packed.pixels(p)), p)
+    assert torch.equal(packed.packed_pixels(x), packed.pixels(p))
+    assert packed.packed_pixels(x).is_contiguous()
     assert torch.equal(packed.pixels(p).flatten(2).sort(dim=2).values, x.flatten(2).sort(dim=2).values)
     if channels_last:
         assert packed.pixels(p).data_ptr() == p.data_ptr()  # no copy

@@ -98,7 +98,7 @@ def operators(device: torch.device, precision: str, budget: float) -> Iterator[R
     """Fast against reference, each forward and backward, at shapes of the paper's networks, in the fast layout."""
     from stylegan.ops import packed
     from stylegan.ops.conv import conv2d
-    from stylegan.ops.resample import blur2d, conv_downscale2d, upscale_conv2d
+    from stylegan.ops.resample import blur2d, blur_epilogue, conv_downscale2d, upscale_conv2d
     from stylegan.ops.rgb import from_rgb, to_rgb
     from stylegan.ops.style import bias_activate, style_epilogue
 
@@ -139,6 +139,7 @@ def operators(device: torch.device, precision: str, budget: float) -> Iterator[R
             "to RGB, packed": (both, partial(to_rgb, p, *drawn, packed=True)),
             "bias, activation": (both := partial(bias_activate, x, bias), both),
             "epilogue": (both := partial(style_epilogue, x, *after), both),
+            "blur, epilogue": (both := partial(blur_epilogue, x, taps, *after), both),
         }
         for name, forms in cases.items():
             times = {}

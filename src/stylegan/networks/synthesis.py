@@ -14,8 +14,8 @@ from stylegan.config import GeneratorConfig
 from stylegan.networks.layers import SQRT2, EqualizedLinear, EqualizedWeight, ToRGB
 from stylegan.ops.conv import conv2d, exact_conv2d
 from stylegan.ops.fade import blend
-from stylegan.ops.packed import from_pixels, pack, packed_conv2d, packs, pixels, unpack, upscale_conv_packed
-from stylegan.ops.resample import blur2d, upscale2d, upscale_conv2d
+from stylegan.ops.packed import from_pixels, packed_conv2d, packed_pixels, packs, pixels, unpack, upscale_conv_packed
+from stylegan.ops.resample import blur2d, blur_epilogue, upscale2d, upscale_conv2d
 from stylegan.ops.style import style_epilogue
 from stylegan.ops.switch import exact, laid_out
 
@@ -83,24 +83,24 @@ class SynthesisLayer(nn.Module):
         `packed`: this level's tensors are packed (ops.packed), the one it is upscaled from is not.
         """
         bias: torch.Tensor = self.bias
+        taps = None  # of the blur that comes right before the epilogue
         if self.conv is not None:
             weight = self.conv.scaled(x.dtype)
             small = self.small and exact(x)
             if packed:
                 x = upscale_conv_packed(x, weight, self.config.blur) if self.upscale else packed_conv2d(x, weight)
-                x, noise = pixels(x), None if noise is None else pixels(pack(noise))
+                x, noise = pixels(x), None if noise is None else packed_pixels(noise)
             elif self.upscale:
                 x = exact_conv2d(upscale2d(x), weight) if small else upscale_conv2d(x, weight)
+                taps = self.config.blur
                 if self.config.bias_before_blur:
                     x = x + bias.to(x.dtype).reshape(1, -1, 1, 1)
+                    x, taps = blur2d(x, taps) if taps else x, None
                     bias = torch.zeros_like(bias)
-                if self.config.blur:
-                    x = blur2d(x, self.config.blur)
             else:
                 x = exact_conv2d(x, weight) if small else conv2d(x, weight, padding=1)
         style = None if self.affine is None else self.affine(w).reshape(w.shape[0], 2, -1)  # N 2 C
-        x = style_epilogue(
-            x,
+        after = (
             noise,
             self.noise_strength,
             bias,
@@ -110,6 +110,7 @@ class SynthesisLayer(nn.Module):
             self.config.instance_norm,
             self.config.norm_eps,
         )
+        x = blur_epilogue(x, taps, *after) if taps else style_epilogue(x, *after)
         return from_pixels(x) if packed else x
 
 
@@ -164,11 +165,12 @@ class SynthesisNetwork(nn.Module):
             noises = [noises[i - i % 2] for i in range(len(noises))]
         x = laid_out(self.input(ws, self.compute_dtype))
         lower, packed = x, False
+        per_layer = ws.unbind(1)  # the gradients of all are put together once; those of ws[:, i] one by one
         for k in range(level + 1):
             lower = x = unpack(x) if packed else x
             packed = self._packs(k, x)
             for i in (2 * k, 2 * k + 1):
-                x = self.layers[i](x, ws[:, i], noises[i], packed)
+                x = self.layers[i](x, per_layer[i], noises[i], packed)
         image = self.to_rgb[level](x)
         if fade:
             image = blend(image, upscale2d(self.to_rgb[level - 1](lower)), lod)

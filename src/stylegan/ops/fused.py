@@ -18,6 +18,8 @@ from typing import Any
 
 import torch
 
+from stylegan.ops.conv import weights_wanted
+
 TILE = 2048  # values in a program's tile: 8 in each thread, one 16-byte access in bfloat16
 WHOLE = 8192  # a channel's pixels, times at least a few channels, that one program holds at once
 PROGRAMS = 1056  # programs aimed at: eight for each of an H100's or H200's 132 multiprocessors
@@ -97,18 +99,26 @@ class Plan:
         """P, C and the strides, as kernels take them."""
         return (self.p, self.c, *self.strides)
 
+    @property
+    def tile(self) -> dict[str, int]:
+        """A program's tile, as kernels take it."""
+        return {"BP": self.bp, "BC": self.bc, "num_warps": WARPS}
+
     def sums(self, like: torch.Tensor) -> torch.Tensor:
         """Room for a sum per chunk, [N, chunks, C] float32."""
         return torch.empty(self.n, self.chunks, self.c, device=like.device, dtype=torch.float32)
 
+    def bits(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Room for a bit per value, [N, P, C / 8] bytes; None where a byte's eight channels do not lie together."""
+        if self.strides[2] != 1 or self.c % 8:
+            return None
+        return torch.empty(self.n, self.p, self.c // 8, device=like.device, dtype=torch.uint8)
 
-def _fits_whole(x: torch.Tensor) -> bool:
+
+def fits_whole(x: torch.Tensor) -> bool:
+    """Whether one program holds all pixels of a few channels, so that one launch normalises them: up to 32x32."""
     pixels = power_of_two(x.shape[2] * x.shape[3])
     return pixels * min(power_of_two(x.shape[1]), 8) <= WHOLE
-
-
-def _tile(plan: Plan) -> dict[str, int]:
-    return {"BP": plan.bp, "BC": plan.bc, "num_warps": WARPS}
 
 
 # --- the generator's layer epilogue ---------------------------------------------------------------------------
@@ -126,13 +136,13 @@ class _Epilogue(torch.autograd.Function):
         options: tuple[str, bool, float],  # nonlinearity, instance, eps
     ) -> torch.Tensor:
         nonlinearity, instance, eps = options
-        whole = instance and _fits_whole(x)
+        whole = instance and fits_whole(x)
         plan = Plan.of(x, whole)
-        z, step = _noise(x, noise)
+        z, step = noise_of(x, noise)
         styles = bias if style is None else style.contiguous()
         y = torch.empty_like(x)
         mean, rstd = (torch.empty(plan.n, plan.c, device=x.device, dtype=torch.float32) for _ in range(2))
-        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **_tile(plan)}
+        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **plan.tile}
         weight = bias if strength is None else strength
         if whole:
             launch(
@@ -147,7 +157,7 @@ class _Epilogue(torch.autograd.Function):
                 )
             launch(
                 "apply", plan.grid, x, z, weight, bias, styles, means, squares, y, mean, rstd,
-                *plan.shape, step, plan.tiles, eps,
+                *plan.shape, step, plan.tiles, plan.chunks, plan.tiles * plan.bp, eps,
                 HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=power_of_two(plan.chunks), **given,
             )  # fmt: skip
         ctx.save_for_backward(x, noise, strength, bias, style, mean, rstd)
@@ -158,16 +168,16 @@ class _Epilogue(torch.autograd.Function):
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, noise, strength, bias, style, mean, rstd = ctx.saved_tensors
         if torch.is_grad_enabled():  # a gradient of this gradient may be asked for
-            return (*_composed((x, noise, strength, bias, style), dy, ctx.options, ctx.needs_input_grad), None)
+            return (*composed((x, noise, strength, bias, style), dy, ctx.options, ctx.needs_input_grad), None)
         nonlinearity, instance, _ = ctx.options
-        whole = instance and _fits_whole(x)
+        whole = instance and fits_whole(x)
         plan, dy = Plan.of(x, whole), like(dy, x)
-        z, step = _noise(x, noise)
+        z, step = noise_of(x, noise)
         styles = bias if style is None else style.contiguous()
         weight = bias if strength is None else strength
         dx, dstyle = torch.empty_like(x), torch.empty_like(styles, dtype=torch.float32)
-        biases, strengths = plan.sums(x), plan.sums(x)
-        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **_tile(plan)}
+        biases, strengths = parts = torch.empty(2, plan.n, plan.chunks, plan.c, device=x.device, dtype=torch.float32)
+        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **plan.tile}
         if whole:
             launch(
                 "gradient_whole", plan.grid, x, z, weight, bias, styles, dy, mean, rstd, dx, dstyle, biases, strengths,
@@ -186,24 +196,28 @@ class _Epilogue(torch.autograd.Function):
                 dx, dstyle, biases, strengths, *plan.shape, step, plan.tiles,
                 HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=power_of_two(plan.chunks), **given,
             )  # fmt: skip
-        return (
-            dx,
-            None,
-            None if noise is None or strength is None else strengths.sum(dim=(0, 1)).to(strength.dtype),
-            biases.sum(dim=(0, 1)).to(bias.dtype),
-            None if style is None else dstyle.to(style.dtype),
-            None,
-        )
+        dbias, dstrength = bias_and_strength(parts, noise, bias, strength)
+        return dx, None, dstrength, dbias, None if style is None else dstyle.to(style.dtype), None
 
 
-def _noise(x: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, int]:
+def bias_and_strength(
+    parts: torch.Tensor, noise: torch.Tensor | None, bias: torch.Tensor, strength: torch.Tensor | None
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Their gradients [C] from the programs' partial sums [2, N, programs, C], in one launch where both are wanted."""
+    if noise is None or strength is None:
+        return parts[0].sum(dim=(0, 1)).to(bias.dtype), None
+    dbias, dstrength = parts.sum(dim=(1, 2))
+    return dbias.to(bias.dtype), dstrength.to(strength.dtype)
+
+
+def noise_of(x: torch.Tensor, noise: torch.Tensor | None) -> tuple[torch.Tensor, int]:
     """Contiguous noise, and the step from one sample's to the next; anything where there is none."""
     if noise is None:
         return x, 0
     return noise.contiguous(), 0 if noise.shape[0] == 1 else noise.shape[2] * noise.shape[3]
 
 
-def _composed(
+def composed(
     inputs: tuple[torch.Tensor | None, ...], dy: torch.Tensor, options: tuple[str, bool, float], needed: Any
 ) -> list[torch.Tensor | None]:
     """Gradients of the epilogue as a differentiable composition of PyTorch's operators."""
@@ -242,46 +256,56 @@ class _BiasActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor, slope: float) -> torch.Tensor:
         plan, y = Plan.of(x), torch.empty_like(x)
-        launch("bias_activation", plan.grid, x, bias, y, *plan.shape, plan.tiles, SLOPE=slope, **_tile(plan))
-        ctx.save_for_backward(y)
+        bits = plan.bits(x)  # a sixteenth of what reading y again would cost each derivative
+        launch(
+            "triton_activation.bias_activation", plan.grid,
+            x, bias, y, y if bits is None else bits, *plan.shape, plan.tiles,
+            SLOPE=slope, BITS=bits is not None, **plan.tile,
+        )  # fmt: skip
+        ctx.save_for_backward(y, bits)
         ctx.slope, ctx.bias_type = slope, bias.dtype
         return y
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
-        dx, db = _ActivationGradient.apply(dy, None, y.detach(), ctx.slope)
-        return dx, db.to(ctx.bias_type), None
+        y, bits = ctx.saved_tensors
+        dx, db = _ActivationGradient.apply(dy, None, y.detach(), bits, ctx.slope, weights_wanted(ctx, 1))
+        return dx, None if db is None else db.to(ctx.bias_type), None
 
 
 class _ActivationGradient(torch.autograd.Function):
-    """(g + more)·leaky'(y) and its sum per channel: linear in g and more, so its derivative is itself."""
+    """(g + more)·leaky'(y) and, if wanted, its sum per channel: linear in g and more, so its derivative is itself.
+
+    `bits`, if any, say where y > 0.
+    """
 
     @staticmethod
     def forward(
-        ctx: Any, g: torch.Tensor, more: torch.Tensor | None, y: torch.Tensor, slope: float
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx: Any, g: torch.Tensor, more: torch.Tensor | None, y: torch.Tensor, bits: torch.Tensor | None,
+        slope: float, summed: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
         ctx.set_materialize_grads(False)
         plan, g, dx = Plan.of(y), like(g, y), torch.empty_like(y)
-        sums = plan.sums(y)
+        sums = plan.sums(y) if summed else torch.empty(0, 0, 0, device=y.device)
         launch(
-            "activation_gradient", plan.grid,
-            g, sums if more is None else more, y, dx, sums, *plan.shape, plan.tiles,
-            SLOPE=slope, HAS_MORE=more is not None, **_tile(plan),
+            "triton_activation.activation_gradient", plan.grid,
+            g, sums if more is None else more, y, y if bits is None else bits, dx, sums, *plan.shape, plan.tiles,
+            SLOPE=slope, BITS=bits is not None, HAS_MORE=more is not None, SUMS=summed, **plan.tile,
         )  # fmt: skip
-        ctx.save_for_backward(y)
+        ctx.save_for_backward(y, bits)
         ctx.slope, ctx.has_more = slope, more is not None
-        return dx, sums.sum(dim=(0, 1))
+        return dx, sums.sum(dim=(0, 1)) if summed else None
 
     @staticmethod
     def backward(
         ctx: Any, ddx: torch.Tensor | None, ddb: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
-        (y,) = ctx.saved_tensors
+        y, bits = ctx.saved_tensors
         if ddx is None and ddb is None:
-            return None, None, None, None
-        dg, dmore = _ActivationGradient.apply(torch.zeros_like(y) if ddx is None else ddx, ddb, y, ctx.slope)
-        return dg, dmore if ctx.has_more else None, None, None
+            return None, None, None, None, None, None
+        ddx = torch.zeros_like(y) if ddx is None else ddx
+        dg, dmore = _ActivationGradient.apply(ddx, ddb, y, bits, ctx.slope, ctx.has_more)
+        return dg, dmore, None, None, None, None
 
 
 def bias_activation(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str) -> torch.Tensor:

@@ -8,14 +8,63 @@ Shapes: x [N, C, H, W] contiguous or channels-last (anything else is copied); bi
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from stylegan.ops import fused
+from stylegan.ops.conv import weights_wanted
 from stylegan.ops.fused import SLOPES, dense, launch, like, power_of_two
 
 ROWS = 16  # that a program slides down
+
+
+@dataclass(frozen=True)
+class Slide:
+    """How [N, C, H, W] is divided among programs that slide down bands of rows; strides in elements."""
+
+    size: tuple[int, int, int, int]  # N, C, H, W
+    strides: tuple[int, int, int, int]  # of sample, row, column, channel
+    rows: int
+    bw: int
+    bc: int
+
+    @classmethod
+    def of(cls, x: torch.Tensor, least: int = 1) -> Slide:
+        """The division of dense x [N, C, H, W]; a program has at least so many columns."""
+        n, c, h, w = x.shape
+        last = not x.is_contiguous() or c > 1 == h * w
+        bc = min(power_of_two(c), 64) if last else 1
+        bw = max(min(power_of_two(w), fused.TILE // 2 // bc), least)
+        strides = (c * h * w, w * c, c, 1) if last else (c * h * w, w, 1, h * w)
+        return cls((n, c, h, w), strides, ROWS, bw, bc)
+
+    @property
+    def bands(self) -> int:
+        return -(-self.size[2] // self.rows)
+
+    @property
+    def programs(self) -> int:
+        """For one sample and tile of channels."""
+        return self.bands * -(-self.size[3] // self.bw)
+
+    @property
+    def grid(self) -> tuple[int, int, int]:
+        return (self.programs, self.size[0], -(-self.size[1] // self.bc))
+
+    @property
+    def shape(self) -> tuple[int, int, int, int, int, int, int]:
+        """H, W, C and the strides, as kernels take them."""
+        return (self.size[2], self.size[3], self.size[1], *self.strides)
+
+    @property
+    def tile(self) -> dict[str, int]:
+        return {"ROWS": self.rows, "BW": self.bw, "BC": self.bc}
+
+    def sums(self, like: torch.Tensor) -> torch.Tensor:
+        """Room for a sum per program, [N, programs, C] float32."""
+        return torch.empty(self.size[0], self.programs, self.size[1], device=like.device, dtype=torch.float32)
 
 
 def _filter(
@@ -27,33 +76,30 @@ def _filter(
     more: torch.Tensor | None = None,
     slope: float = 0.0,
     masks: bool = False,
+    summed: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The kernel `blur` on x, laid out as u where there is one: (y, sums [N, programs, C] if it masks)."""
+    """The kernel `blur` on x, laid out as u where there is one: (y, sums [N, programs, C] of it if wanted)."""
     x = dense(x) if u is None else like(x, u)
-    n, c, h, w = x.shape
-    last = not x.is_contiguous() or c > 1 == h * w
-    bc = min(power_of_two(c), 64) if last else 1
-    bw = min(power_of_two(w), max(fused.TILE // 2 // bc, 1))
-    bands, columns = -(-h // ROWS), -(-w // bw)
-    strides = (c * h * w, w * c, c, 1) if last else (c * h * w, w, 1, h * w)
-    y = torch.empty_like(x)
-    sums = torch.empty(n if masks else 0, bands * columns, c, device=x.device, dtype=torch.float32)
+    slide, y = Slide.of(x), torch.empty_like(x)
+    sums = slide.sums(x) if summed else torch.empty(0, 0, 0, device=x.device)
     launch(
-        "blur", (bands * columns, n, -(-c // bc)),
-        x, x if u is None else u, x if bias is None else bias, x if more is None else more, y, sums, h, w, c, *strides,
-        bands, *taps, SLOPE=slope, ENTERS=enters, MASKS=masks, HAS_MORE=more is not None,
-        ROWS=ROWS, BW=bw, BC=bc, num_warps=4,
+        "blur", slide.grid,
+        x, x if u is None else u, x if bias is None else bias, x if more is None else more, y, sums, *slide.shape,
+        slide.bands, *taps,
+        SLOPE=slope, ENTERS=enters, MASKS=masks, SUMS=summed, HAS_MORE=more is not None, num_warps=4, **slide.tile,
     )  # fmt: skip
     return y, sums
 
 
-def _taps(taps: tuple[float, ...], normalize: bool) -> tuple[float, float]:
+def two_taps(taps: tuple[float, ...], normalize: bool) -> tuple[float, float]:
     """(outer, inner) of three symmetric taps."""
     total = sum(taps) if normalize else 1.0
     return taps[0] / total, taps[1] / total
 
 
-class _Blur(torch.autograd.Function):
+class Blur(torch.autograd.Function):
+    """The blur of x by (outer, inner) taps."""
+
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, taps: tuple[float, float]) -> torch.Tensor:
         ctx.taps = taps
@@ -61,12 +107,12 @@ class _Blur(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return _Blur.apply(dy, ctx.taps), None  # symmetric taps: its own adjoint
+        return Blur.apply(dy, ctx.taps), None  # symmetric taps: its own adjoint
 
 
 def blur(x: torch.Tensor, taps: tuple[float, ...], normalize: bool) -> torch.Tensor:
     """ops.resample.blur2d for three symmetric taps."""
-    return _Blur.apply(x, _taps(taps, normalize))
+    return Blur.apply(x, two_taps(taps, normalize))
 
 
 class _ActivationBlur(torch.autograd.Function):
@@ -83,22 +129,24 @@ class _ActivationBlur(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, bias = ctx.saved_tensors
-        dx, db = _ActivationBlurGradient.apply(dy, x.detach(), bias.detach(), ctx.slope, ctx.taps)
-        return dx, db.to(bias.dtype), None, None
+        wanted = weights_wanted(ctx, 1)
+        dx, db = _ActivationBlurGradient.apply(dy, x.detach(), bias.detach(), ctx.slope, ctx.taps, wanted)
+        return dx, None if db is None else db.to(bias.dtype), None, None
 
 
 class _ActivationBlurGradient(torch.autograd.Function):
-    """leaky'(u)·B(g) and its sum per channel: linear in g."""
+    """leaky'(u)·B(g) and, if wanted, its sum per channel: linear in g."""
 
     @staticmethod
     def forward(
-        ctx: Any, g: torch.Tensor, x: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float]
-    ) -> tuple[torch.Tensor, torch.Tensor]:
+        ctx: Any, g: torch.Tensor, x: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float],
+        summed: bool,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
         ctx.set_materialize_grads(False)
         ctx.save_for_backward(x, bias)
         ctx.slope, ctx.taps = slope, taps
-        dx, sums = _filter(g, taps, u=x, bias=bias, slope=slope, masks=True)
-        return dx, sums.sum(dim=(0, 1))
+        dx, sums = _filter(g, taps, u=x, bias=bias, slope=slope, masks=True, summed=summed)
+        return dx, sums.sum(dim=(0, 1)) if summed else None
 
     @staticmethod
     def backward(
@@ -106,9 +154,9 @@ class _ActivationBlurGradient(torch.autograd.Function):
     ) -> tuple[torch.Tensor | None, ...]:
         x, bias = ctx.saved_tensors
         if ddx is None and ddb is None:
-            return None, None, None, None, None
+            return None, None, None, None, None, None
         ddx = torch.zeros_like(x) if ddx is None else ddx
-        return _ActivationBlurTangent.apply(ddx, ddb, x, bias, ctx.slope, ctx.taps), None, None, None, None
+        return _ActivationBlurTangent.apply(ddx, ddb, x, bias, ctx.slope, ctx.taps), None, None, None, None, None
 
 
 class _ActivationBlurTangent(torch.autograd.Function):
@@ -126,10 +174,10 @@ class _ActivationBlurTangent(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         x, bias = ctx.saved_tensors
-        dv, dmore = _ActivationBlurGradient.apply(dy, x, bias, ctx.slope, ctx.taps)
-        return dv, dmore if ctx.has_more else None, None, None, None, None
+        dv, dmore = _ActivationBlurGradient.apply(dy, x, bias, ctx.slope, ctx.taps, ctx.has_more)
+        return dv, dmore, None, None, None, None
 
 
 def activation_blur(x: torch.Tensor, bias: torch.Tensor, nonlinearity: str, taps: tuple[float, ...]) -> torch.Tensor:
     """ops.resample.bias_activate_blur2d for three symmetric taps, to any order of differentiation."""
-    return _ActivationBlur.apply(dense(x), bias, SLOPES[nonlinearity], _taps(taps, True))
+    return _ActivationBlur.apply(dense(x), bias, SLOPES[nonlinearity], two_taps(taps, True))

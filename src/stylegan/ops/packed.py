@@ -25,6 +25,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from stylegan.ops import fused_ring
 from stylegan.ops.conv import conv2d, weights_wanted
 from stylegan.ops.switch import exporting, fast
 
@@ -109,6 +110,12 @@ def pixels(p: torch.Tensor) -> torch.Tensor:
     """Packed [N, 4C, h, w] as [N, C, h, 4w]: all pixels, in another order; a view of channels-last tensors."""
     n, c, h, w = p.shape
     return p.permute(0, 2, 3, 1).reshape(n, h, 4 * w, c // 4).permute(0, 3, 1, 2)
+
+
+def packed_pixels(x: torch.Tensor) -> torch.Tensor:
+    """`pixels` of `pack`, as one copy: [N, C, 2h, 2w] -> [N, C, h, 4w], contiguous."""
+    blocks = x.unflatten(3, (-1, 2)).unflatten(2, (-1, 2))  # N C h 2 w 2
+    return blocks.transpose(3, 4).flatten(3)
 
 
 def from_pixels(x: torch.Tensor) -> torch.Tensor:
@@ -214,6 +221,9 @@ def _outside(axis: int, half: torch.Tensor) -> torch.Tensor:
 
 def _down(p: torch.Tensor, k: torch.Tensor, ring: bool) -> torch.Tensor:
     y = F.conv2d(p, k, padding=1)
+    if ring and fused_ring.serves(p, len(k)):
+        fused_ring.down(y, p, k)
+        return y
     for axis, sub, rows, columns, tap_rows, tap_columns in _edges(*p.shape[2:]) if ring else []:
         strip = _outside(axis, _half(p[:, :, rows, columns], axis, sub))
         taps = _half(k[:, :, tap_rows, tap_columns], axis, sub).flatten(1, 2)
@@ -223,6 +233,9 @@ def _down(p: torch.Tensor, k: torch.Tensor, ring: bool) -> torch.Tensor:
 
 def _up(y: torch.Tensor, k: torch.Tensor, ring: bool) -> torch.Tensor:
     p = F.conv_transpose2d(y, k, padding=1)
+    if ring and fused_ring.serves(p, len(k)):
+        fused_ring.up(p, y, k)
+        return p
     for axis, sub, rows, columns, tap_rows, tap_columns in _edges(*y.shape[2:]) if ring else []:
         taps = _half(k[:, :, tap_rows, tap_columns], axis, sub).flatten(1, 2)
         strip = F.conv_transpose2d(y[:, :, rows, columns], taps)
@@ -239,6 +252,9 @@ def _kernel_gradient(p: torch.Tensor, y: torch.Tensor, k: torch.Tensor, padding:
 
 def _weight(p: torch.Tensor, y: torch.Tensor, shape: tuple[int, ...], ring: bool) -> torch.Tensor:
     dk = _kernel_gradient(p, y, p.new_empty(shape), (1, 1))
+    if ring and fused_ring.serves(p, y.shape[1]):
+        fused_ring.weight(dk, p, y)
+        return dk
     for axis, sub, rows, columns, tap_rows, tap_columns in _edges(*p.shape[2:]) if ring else []:
         strip = _outside(axis, _half(p[:, :, rows, columns], axis, sub))
         part = _half(dk[:, :, tap_rows, tap_columns], axis, sub)

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from stylegan.ops import fused_blur
+from stylegan.ops import fused, fused_blur, fused_layer, fused_weights
 from stylegan.ops.conv import conv2d, conv_transpose2d
-from stylegan.ops.style import bias_activate
+from stylegan.ops.style import bias_activate, style_epilogue
 from stylegan.ops.switch import exporting, fast, kernels
 
 
@@ -63,6 +63,31 @@ def bias_activate_blur2d(
     return blur2d(bias_activate(x, bias, nonlinearity), taps)
 
 
+def blur_epilogue(
+    x: torch.Tensor,
+    taps: tuple[float, ...],
+    noise: torch.Tensor | None,
+    strength: torch.Tensor | None,
+    bias: torch.Tensor,
+    style: torch.Tensor | None,
+    nonlinearity: str = "lrelu",
+    pixel: bool = False,
+    instance: bool = True,
+    eps: float = 1e-8,
+) -> torch.Tensor:
+    """style_epilogue of blur2d(x, taps); [N, C, H, W].
+
+    Fast, with instance norm above 32x32: the blur finds the norm's statistics, and the gradient is blurred as it is
+    worked out, which saves a read of the tensor, and a read and a write of its gradient. Up to 32x32 the epilogue
+    alone is one launch, where this would be two.
+    """
+    known = len(taps) == 3 and taps[0] == taps[2] and instance and not pixel
+    known = known and not (noise is not None and noise.requires_grad)
+    if known and kernels(x) and not fused.fits_whole(x):
+        return fused_layer.blur_epilogue(x, taps, noise, strength, bias, style, nonlinearity, eps)
+    return style_epilogue(blur2d(x, taps), noise, strength, bias, style, nonlinearity, pixel, instance, eps)
+
+
 @lru_cache(maxsize=64)
 def _kernel(
     taps: tuple[float, ...], normalize: bool, channels: int, dtype: torch.dtype, device: torch.device
@@ -99,23 +124,37 @@ def _folds(x: torch.Tensor, pixels: int) -> bool:
 
 
 @cache
-def _shifts(flipped: bool, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
-    """[9, 16]: where each tap of a 3x3 kernel goes in the sum of its four one-pixel shifts."""
+def _shifts(flipped: bool, gain: float, dtype: torch.dtype, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """[9, 16] and its transpose: where each tap of a 3x3 kernel goes in the sum of its four one-pixel shifts."""
     m = torch.zeros(3, 3, 4, 4, dtype=torch.float64)
     for y, x, dy, dx in product(range(3), range(3), range(2), range(2)):
-        m[y, x, y + dy, x + dx] = 1.0
-    m = m.flip(0, 1) if flipped else m
+        m[y, x, y + dy, x + dx] = gain
+    m = (m.flip(0, 1) if flipped else m).reshape(9, 16)
     with torch.inference_mode(False):  # kept, and used by autograd later
-        return m.reshape(9, 16).to(device, dtype)
+        return m.to(device, dtype), m.t().contiguous().to(device, dtype)
 
 
-def _four_shifts(w: torch.Tensor, flipped: bool = False) -> torch.Tensor:
-    """Sum of the four one-pixel shifts of the zero-padded (rotated) kernel: [O, I, 3, 3] -> [O, I, 4, 4].
+def _four_shifts(w: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
+    """gain times the sum of the four one-pixel shifts of the zero-padded kernel: [O, I, 3, 3] -> [O, I, 4, 4]."""
+    return _shifted(w, False, gain)
 
-    As a matrix product: with 512 channels that takes a tenth of the time of padding, shifting and adding.
+
+def _four_shifts_adjoint(w: torch.Tensor) -> torch.Tensor:
+    """The same of the rotated kernel, as `conv_transpose2d` takes it: [O, I, 3, 3] -> [I, O, 4, 4]."""
+    return _shifted(w, True, 1.0)
+
+
+def _shifted(w: torch.Tensor, adjoint: bool, gain: float) -> torch.Tensor:
+    """As a matrix product: with 512 channels that takes a tenth of the time of padding, shifting and adding.
+
+    On a GPU a kernel: with channels-last weights the product costs three copies that rearrange them.
     """
-    m = _shifts.__wrapped__(flipped, w.dtype, w.device) if exporting() else _shifts(flipped, w.dtype, w.device)
-    return (w.flatten(2) @ m).unflatten(2, (4, 4))
+    if kernels(w):
+        m, transposed = _shifts(adjoint, gain, torch.float32, w.device)
+        return fused_weights.taps(w, transposed, m, adjoint)
+    m, _ = (_shifts.__wrapped__ if exporting() else _shifts)(adjoint, gain, w.dtype, w.device)
+    shifted = (w.flatten(2) @ m).unflatten(2, (4, 4))
+    return shifted.transpose(0, 1) if adjoint else shifted
 
 
 def upscale_conv2d(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -127,8 +166,7 @@ def upscale_conv2d(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """
     if not (_folds(x, x.shape[0] * x.shape[2] * x.shape[3]) or 2 * min(x.shape[2:]) >= 128):
         return conv2d(upscale2d(x), w, padding=1)
-    k = _four_shifts(w, flipped=True).transpose(0, 1)  # Cin Cout 4 4
-    return conv_transpose2d(x, k, stride=2, padding=1)
+    return conv_transpose2d(x, _four_shifts_adjoint(w), stride=2, padding=1)
 
 
 def conv_downscale2d(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
@@ -138,4 +176,4 @@ def conv_downscale2d(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
     """
     if not (_folds(x, x.shape[0] * x.shape[2] * x.shape[3] // 4) or min(x.shape[2:]) >= 128):
         return downscale2d(conv2d(x, w, padding=1))
-    return conv2d(x, _four_shifts(w) * 0.25, stride=2, padding=1)
+    return conv2d(x, _four_shifts(w, gain=0.25), stride=2, padding=1)

@@ -104,17 +104,21 @@ def _combined(means, squares, n, c, P, C, chunks, size, eps, CHUNKS: tl.constexp
 
 @triton.jit
 def apply(
-    x, noise, strength, bias, style, means, squares, y, mean_out, rstd_out, P, C, sn, sp, sc, zn, tiles, eps,
+    x, noise, strength, bias, style, means, squares, y, mean_out, rstd_out, P, C, sn, sp, sc, zn, tiles,
+    chunks, size, eps,
     SLOPE: tl.constexpr, HAS_NOISE: tl.constexpr, HAS_STYLE: tl.constexpr, INSTANCE: tl.constexpr,
     BP: tl.constexpr, BC: tl.constexpr, CHUNKS: tl.constexpr,
 ):  # fmt: skip
-    """y from x and the chunks' statistics; the first chunk also stores mean and rstd [N, C] for the backward."""
+    """y from x and the statistics of `chunks` chunks of `size` pixels [N, chunks, C], whoever found them.
+
+    The first program of each sample also stores mean and rstd [N, C] for the backward.
+    """
     chunk, n = tl.program_id(0), tl.program_id(1)
     c = tl.program_id(2) * BC + tl.arange(0, BC)
     s, b = _parameters(strength, bias, c, C, HAS_NOISE)
     scale, shift = _style(style, n, c, C, HAS_STYLE)
     if INSTANCE:
-        mean, rstd = _combined(means, squares, n, c, P, C, tl.num_programs(0), tiles * BP, eps, CHUNKS)
+        mean, rstd = _combined(means, squares, n, c, P, C, chunks, size, eps, CHUNKS)
         if chunk == 0:
             tl.store(mean_out + n * C + c, mean, mask=c < C)
             tl.store(rstd_out + n * C + c, rstd, mask=c < C)
@@ -270,48 +274,6 @@ def gradient_whole(
 
 
 @triton.jit
-def bias_activation(
-    x, bias, y, P, C, sn, sp, sc, tiles, SLOPE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr
-):  # fmt: skip
-    """y = leaky(x + bias)."""
-    chunk, n = tl.program_id(0), tl.program_id(1)
-    c = tl.program_id(2) * BC + tl.arange(0, BC)
-    b = tl.load(bias + c, mask=c < C, other=0.0).to(tl.float32)
-    base = n.to(tl.int64) * sn
-    for i in range(tiles):
-        p = (chunk * tiles + i) * BP + tl.arange(0, BP)
-        inside = (p < P)[:, None] & (c < C)[None, :]
-        at = base + p[:, None] * sp + c[None, :] * sc
-        u = tl.load(x + at, mask=inside, other=0.0).to(tl.float32) + b[None, :]
-        tl.store(y + at, _leaky(u, SLOPE).to(y.dtype.element_ty), mask=inside)
-
-
-@triton.jit
-def activation_gradient(
-    g, more, y, dx, sums, P, C, sn, sp, sc, tiles,
-    SLOPE: tl.constexpr, HAS_MORE: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
-):  # fmt: skip
-    """dx = (g + more)·leaky'(y), `more` [C] if any; sums of dx over each chunk [N, chunks, C]."""
-    chunk, n = tl.program_id(0), tl.program_id(1)
-    c = tl.program_id(2) * BC + tl.arange(0, BC)
-    add = tl.zeros([BC], tl.float32)
-    if HAS_MORE:
-        add = tl.load(more + c, mask=c < C, other=0.0).to(tl.float32)
-    base = n.to(tl.int64) * sn
-    total = tl.zeros([BP, BC], tl.float32)
-    for i in range(tiles):
-        p = (chunk * tiles + i) * BP + tl.arange(0, BP)
-        inside = (p < P)[:, None] & (c < C)[None, :]
-        at = base + p[:, None] * sp + c[None, :] * sc
-        d = tl.load(g + at, mask=inside, other=0.0).to(tl.float32) + add[None, :]
-        d = tl.where(tl.load(y + at, mask=inside, other=0.0).to(tl.float32) > 0, d, d * SLOPE)
-        tl.store(dx + at, d.to(dx.dtype.element_ty), mask=inside)
-        total += tl.where(inside, d, 0.0)
-    row = (n * tl.num_programs(0) + chunk) * C + c
-    tl.store(sums + row, tl.sum(total, axis=0), mask=c < C)
-
-
-@triton.jit
 def _entering(x, u, bias, more, at, inside, SLOPE: tl.constexpr, ENTERS: tl.constexpr):
     """What enters the filter at some places, float32, 0 outside; see `blur`."""
     v = tl.load(x + at, mask=inside, other=0.0).to(tl.float32)
@@ -342,13 +304,13 @@ def _row(
 @triton.jit
 def blur(
     x, u, bias, more, y, sums, H, W, C, sn, sh, sw, sc, bands, outer, inner,
-    SLOPE: tl.constexpr, ENTERS: tl.constexpr, MASKS: tl.constexpr, HAS_MORE: tl.constexpr,
+    SLOPE: tl.constexpr, ENTERS: tl.constexpr, MASKS: tl.constexpr, SUMS: tl.constexpr, HAS_MORE: tl.constexpr,
     ROWS: tl.constexpr, BW: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """Symmetric separable filter of three taps, zero padding: a program slides down ROWS rows of BW columns.
 
     ENTERS: "plain", x itself; "activated", leaky(x + bias); "masked", (x + more)·leaky'(u + bias), `more` [C] if any.
-    MASKS: what leaves the filter is multiplied by leaky'(u + bias), and summed over each program: [N, programs, C].
+    MASKS: what leaves the filter is multiplied by leaky'(u + bias). SUMS: and summed over a program: [N, programs, C].
     """
     n = tl.program_id(1)
     band = tl.program_id(0) % bands
@@ -375,9 +337,10 @@ def blur(
         if MASKS:
             positive = tl.load(un + at, mask=inside, other=0.0).to(tl.float32) + b[None, :] > 0
             out = tl.where(positive, out, out * SLOPE)
+        if SUMS:
             total += tl.where(inside, out, 0.0)
         tl.store(yn + at, out.to(y.dtype.element_ty), mask=inside)
         above = here
         here = below
-    if MASKS:
+    if SUMS:
         tl.store(sums + (n * tl.num_programs(0) + tl.program_id(0)) * C + c, tl.sum(total, axis=0), mask=c < C)

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from stylegan.ops import fused_weights
 from stylegan.ops.switch import exporting
 
 
@@ -25,14 +26,24 @@ def _multiplier(scale: float, dtype: torch.dtype, device: torch.device) -> torch
 
 
 class _Scaled(torch.autograd.Function):
-    """One pass where multiplication and conversion are two; linear, so its derivative is itself."""
+    """One pass where multiplication and conversion are two; linear, so its derivative is itself.
+
+    The gradient lies as the weight does, whatever layout it came in, so that the optimizer can take it as it is.
+    """
 
     @staticmethod
-    def forward(ctx: Any, x: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
-        ctx.scale, ctx.dtype = scale, x.dtype
-        y = torch.empty_like(x, dtype=dtype)
-        return torch.mul(x, _multiplier(scale, torch.promote_types(x.dtype, torch.float32), x.device), out=y)
+    def forward(
+        ctx: Any, x: torch.Tensor, scale: float, dtype: torch.dtype, layout: tuple[int, ...] | None = None
+    ) -> torch.Tensor:
+        if layout is None:
+            y = torch.empty_like(x, dtype=dtype)
+        else:
+            y = torch.empty_strided(x.shape, layout, dtype=dtype, device=x.device)
+        ctx.scale, ctx.dtype, ctx.layout = scale, x.dtype, y.stride()
+        if not fused_weights.scale(x, y, scale):
+            torch.mul(x, _multiplier(scale, torch.promote_types(x.dtype, torch.float32), x.device), out=y)
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        return _Scaled.apply(dy, ctx.scale, ctx.dtype), None, None
+        return _Scaled.apply(dy, ctx.scale, ctx.dtype, ctx.layout), None, None, None

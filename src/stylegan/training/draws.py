@@ -55,6 +55,12 @@ class LatentDraw:
     z_mixed: torch.Tensor  # [N, Z], second latents of style mixing
     cutoff: int | None  # layers from here on take z_mixed; None = no mixing in this batch
 
+    def given(self, rows: torch.Tensor, layers: int, device: torch.device) -> dict[str, torch.Tensor]:
+        """On the device, by name: both latents of some rows, and which layers [L] take the second."""
+        mixes = torch.arange(layers) >= (layers if self.cutoff is None else self.cutoff)
+        found = {"z": self.z[rows], "z_mixed": self.z_mixed[rows], "mixes": mixes}
+        return {name: sent(tensor, device) for name, tensor in found.items()}
+
 
 def draw_latents(
     config: GeneratorConfig,

@@ -272,23 +272,26 @@ class Trainer:
         self, half: str, point: Point, lod: float, nimg: int, part: MicroBatch, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Images of the generator in training, [n, C, h, w], and their un-mixed w [n, D]."""
-        device, synthesis = self.processes.device, self.G.synthesis
-        one_hot = labels if self.G.config.labels else None
+        synthesis = self.G.synthesis
         if self.given is not None:
-            given = self.given
-            ws = self.G.mapping(given["z"], one_hot)  # n L D
-            w, mixed = ws[:, 0], self.G.mapping(given["z_mixed"], one_hot)
-            ws = torch.where(given["mixes"][None, :, None], mixed, ws)
-            noise = self._noise_in(given, lod)
-            return synthesis(ws, lod, noise or "none"), w
-        latents, noise_seed = self._draw(half, point, nimg)
-        noise = draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, device)
-        ws = self.G.mapping(self._sent(latents.z[part.rows]), one_hot)  # n L D
-        w = ws[:, 0]
-        if latents.cutoff is not None:
-            mixed = self.G.mapping(self._sent(latents.z_mixed[part.rows]), one_hot)
-            ws = torch.cat([ws[:, : latents.cutoff], mixed[:, latents.cutoff :]], dim=1)
+            given, noise = self.given, self._noise_in(self.given, lod)
+        else:
+            latents, noise_seed = self._draw(half, point, nimg)
+            given = latents.given(part.rows, self.G.config.num_layers, self.processes.device)
+            noise = draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, self.processes.device)
+        w, ws = self._mapped(given, labels if self.G.config.labels else None)
         return synthesis(ws, lod, noise or "none"), w
+
+    def _mapped(
+        self, given: dict[str, torch.Tensor], one_hot: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """w [n, D] and mixed ws [n, L, D]; both latents of a sample go through the mapping network as one batch."""
+        if not (self.G.config.styles and self.config.loss.mixing > 0):
+            ws = self.G.mapping(given["z"], one_hot)
+            return ws[:, 0], ws
+        twice = None if one_hot is None else torch.cat([one_hot, one_hot])
+        ws, mixed = self.G.mapping(torch.cat([given["z"], given["z_mixed"]]), twice).chunk(2)  # each n L D
+        return ws[:, 0], torch.where(given["mixes"][None, :, None], mixed, ws)
 
     def _noise_in(self, given: dict[str, torch.Tensor], lod: float) -> list[torch.Tensor]:
         """The noise inputs among what a half step is given; none where the network takes none."""
@@ -346,16 +349,14 @@ class Trainer:
         """
         config, device, batch = self.config, self.processes.device, point.batch
         latents, noise_seed = self._draw(half, point, nimg)
-        layers = torch.arange(config.generator.num_layers)
-        cutoff = config.generator.num_layers if latents.cutoff is None else latents.cutoff
         before = None if into is None else self._noise_in(into, point.lod)
         noise = draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device, before)
         found = {
             "images": part.images.to(device, non_blocking=True),
-            "labels": part.labels, "drawn_labels": part.drawn_labels,
-            "z": self._sent(latents.z[part.rows]), "z_mixed": self._sent(latents.z_mixed[part.rows]),
-            "mixes": self._sent(layers >= cutoff),
-        }  # fmt: skip
+            "labels": part.labels,
+            "drawn_labels": part.drawn_labels,
+            **latents.given(part.rows, config.generator.num_layers, device),
+        }
         found |= {f"noise{i}": tensor for i, tensor in enumerate(noise)}
         if lods.fade_of(point.lod):
             found["fade"] = torch.full((), lods.fade_of(point.lod), device=device)
@@ -394,6 +395,5 @@ def _statistics(batch: int, **values: torch.Tensor | None) -> torch.Tensor:
         values[f"sign_{kind}"] = None if scores is None else scores.sign()
     device = next(value.device for value in values.values() if value is not None)
     zero = torch.zeros((), device=device)
-    return torch.stack(
-        [zero if (value := values.get(name)) is None else value.detach().float().sum() / batch for name in STATISTICS]
-    )
+    sums = [zero if (value := values.get(name)) is None else value.detach().float().sum() for name in STATISTICS]
+    return torch.stack(sums) / batch
