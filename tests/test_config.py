@@ -6,12 +6,16 @@ import json
 from typing import Any
 
 import pytest
+import torch
 from pydantic import ValidationError
 
+from stylegan.cli.configuring import _facts
 from stylegan.config import Config, DiscriminatorConfig, GeneratorConfig, ScheduleConfig
+from stylegan.config.auto import Facts, choose
 from stylegan.config.overrides import parse_overrides
-from stylegan.config.presets import PRESETS, preset
+from stylegan.config.presets import PRESETS, complete, preset
 from stylegan.errors import UserError
+from tests.training.small import pictures
 
 
 @pytest.mark.parametrize("name", PRESETS)
@@ -123,3 +127,38 @@ def test_changes_are_merged_field_by_field() -> None:
 def test_unknown_presets_name_the_nearest() -> None:
     with pytest.raises(UserError, match=r"preset 'ffhq': unknown; did you mean ffhq1024"):
         preset("ffhq")
+
+
+SMALL: dict[str, Any] = {"images": 7_440, "height": 128, "width": 128, "channels": 3, "classes": 0, "device": "cuda"}
+
+
+def test_auto_pairs_small_data_on_a_gpu() -> None:
+    diff, choices = choose(Facts(**SMALL))
+    assert diff["loss"] == {"kind": "relativistic", "r1_gamma": 1.1, "r2_gamma": 1.1}
+    assert complete(diff, "auto", 128, 3, 0).schedule.grow is False
+    assert {"loss", "growing"} <= {choice.setting for choice in choices}
+    assert choose(Facts(**SMALL), r1_gamma=2.0)[0]["loss"]["r2_gamma"] == 2.0
+
+
+@pytest.mark.parametrize(
+    "fact", [{"images": 50_000}, {"height": 512, "width": 512}, {"device": "cpu"}, {"unpaired": True}]
+)
+def test_auto_is_as_published_for_everything_else(fact: dict[str, Any]) -> None:
+    diff, _ = choose(Facts(**{**SMALL, **fact}))
+    complete(diff, "auto", fact.get("height", 128), 3, 0)
+    assert diff["loss"].keys() == {"r1_gamma"}
+    assert "grow" not in diff["schedule"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "unpaired"),
+    [
+        ({}, False),
+        ({"loss": {"kind": "relativistic"}}, False),
+        ({"loss": {"kind": "logistic"}}, True),
+        ({"augment": {"policy": ("bgc",)}}, True),  # adapts, by the signs of D's scores
+        ({"augment": {"policy": ("bgc",), "target": None}}, False),
+    ],
+)
+def test_what_is_set_decides_whether_auto_may_pair(changes: dict[str, Any], unpaired: bool) -> None:
+    assert _facts(pictures(), 16, 16, 0, torch.device("cpu"), changes).unpaired is unpaired

@@ -72,8 +72,9 @@ def configure(
     if stored is not None and same:
         return Setup(_changed(stored, changes, resolution, labels, (height, width), classes), dataset)
     if preset_name == "auto":
-        facts = _facts(dataset, height, width, classes, torch_device)
-        diff, choices = choose(facts, changes.get("schedule", {}).get("total_kimg"))
+        facts = _facts(dataset, height, width, classes, torch_device, changes)
+        wanted = changes.get("schedule", {}).get("total_kimg"), changes.get("loss", {}).get("r1_gamma")
+        diff, choices = choose(facts, *wanted)
         config = complete(merge(diff, changes), "auto", (height, width), dataset.channels, classes)
         return Setup(config, dataset, [*[_as_set(choice, changes, own) for choice in choices], *origin])
     return Setup(preset(preset_name, (height, width), dataset.channels, classes, changes), dataset, origin)
@@ -160,8 +161,10 @@ def _resolution(text: str | None, dataset: Dataset) -> tuple[int, int]:
     return size[0], size[1]
 
 
-def _facts(dataset: Dataset, height: int, width: int, classes: int, device: torch.device) -> Facts:
+def _facts(dataset: Dataset, height: int, width: int, classes: int, device: torch.device, changes: Diff) -> Facts:
     cuda = device.type == "cuda"
+    loss, augment = changes.get("loss", {}), changes.get("augment", {})
+    adapting = bool(augment.get("policy")) and augment.get("target", "default") is not None
     return Facts(
         images=len(dataset),
         height=height,
@@ -172,6 +175,7 @@ def _facts(dataset: Dataset, height: int, width: int, classes: int, device: torc
         memory_gb=torch.cuda.get_device_properties(device).total_memory / 1e9 if cuda else 0.0,
         processes=int(os.environ.get("WORLD_SIZE", "1")),
         bf16=cuda and torch.cuda.is_bf16_supported(including_emulation=False),
+        unpaired=adapting or loss.get("kind", "relativistic") != "relativistic",
     )
 
 

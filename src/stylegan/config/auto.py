@@ -2,7 +2,9 @@
 
 The rules, in one place. Sources: widths, batches and learning rates are the paper's (appendix C); gamma
 follows the number of pixels as practitioners of R1 do (gamma grows with the area; 10 at 1024x1024 in the
-paper's units, see `stylegan.training.losses`); length and width follow the amount of data and the machine.
+paper's units, see `stylegan.training.losses`); length and width follow the amount of data and the machine. Small
+data on a GPU take what won the comparison at equal minutes (docs/comparison.md): full size from the start, and the
+relativistic pairing with R1 and R2 (Huang et al. 2025, 2501.05441).
 """
 
 from __future__ import annotations
@@ -26,6 +28,10 @@ class Facts:
     memory_gb: float = 0.0  # of one GPU; 0 = unknown
     processes: int = 1
     bf16: bool = False  # whether the device computes in bfloat16 natively
+    unpaired: bool = False  # something was set that does not go with the relativistic pairing
+
+
+SMALL_DATA, SMALL_SIDE = 50_000, 256  # images below which, and size up to which, the comparison speaks
 
 
 @dataclass(frozen=True)
@@ -38,10 +44,11 @@ class Choice:
     fields: tuple[str, ...] = ()  # dotted names it decides; what the user sets there counts instead
 
 
-def choose(facts: Facts, total_kimg: float | None = None) -> tuple[Diff, list[Choice]]:
+def choose(facts: Facts, total_kimg: float | None = None, r1_gamma: float | None = None) -> tuple[Diff, list[Choice]]:
     """(difference to the schema's defaults, the reasons) for data and a device.
 
-    total_kimg: the length the user wants, None = chosen; the phases of growing follow from it.
+    total_kimg: the length the user wants, None = chosen; the phases of growing follow from it. r1_gamma: the weight the
+    user wants, None = chosen; R2's follows.
     """
     h0, w0, top = lods.split_size(facts.height, facts.width)
     side = lods.nominal(top)
@@ -59,6 +66,7 @@ def choose(facts: Facts, total_kimg: float | None = None) -> tuple[Diff, list[Ch
     widths = f"fmap_base {base}, fmap_max {most}, z and w {latent}"
     choices.append(Choice("widths", widths, why, ("generator.fmap_max", "discriminator.fmap_max")))
 
+    paired = not cpu and not facts.unpaired and facts.images < SMALL_DATA and side <= SMALL_SIDE
     batches = {4: 64, 8: 64, 16: 32, 32: 32} if cpu else {4: 512, 8: 256, 16: 128, 32: 64, 64: 64, 128: 32, 256: 32}
     batch = 32 if cpu or not facts.memory_gb or facts.memory_gb > 20 else 16
     batches = {r: b for r, b in batches.items() if r <= side}
@@ -78,7 +86,13 @@ def choose(facts: Facts, total_kimg: float | None = None) -> tuple[Diff, list[Ch
         choices.append(Choice("micro batch", f"at most {micro}", why, ("training.micro_batch",)))
 
     gamma = round(max(0.5, 10 * (side / 1024) ** 0.5 * (0.5 if facts.images > 50_000 else 1.0)), 1)
-    choices.append(Choice("r1_gamma", f"{gamma:g}", f"10 at 1024, less at {side}", ("loss.r1_gamma",)))
+    if paired:
+        gamma = round(max(1.0, 3 * (side / 1024) ** 0.5), 1) if r1_gamma is None else r1_gamma
+        why = f"of {facts.images:,} images at {side}, D learns more from pairs of a real and a drawn one"
+        choices.append(Choice("loss", "relativistic, with R1 and R2", why, ("loss.kind", "loss.r2_gamma")))
+        choices.append(Choice("gamma", f"{gamma:g} for both", "1 up to 128", ("loss.r1_gamma",)))
+    else:
+        choices.append(Choice("r1_gamma", f"{gamma:g}", f"10 at 1024, less at {side}", ("loss.r1_gamma",)))
 
     passes = 1000 if facts.images < 5_000 else 400
     total = min(25_000, max(50, facts.images * passes / 1000))
@@ -92,6 +106,10 @@ def choose(facts: Facts, total_kimg: float | None = None) -> tuple[Diff, list[Ch
     if total_kimg is None and total >= 25_000:
         why = "the paper's schedule"
     value = f"{total:g} kimg, phases of {phase:g} kimg"
+    if paired:
+        value, why = f"{total:g} kimg", f"about {1000 * total / max(facts.images, 1):,.0f} passes over the data"
+        reason = "growing takes minutes that small data do not repay"
+        choices.append(Choice("growing", "none", reason, ("schedule.grow",)))
     choices.append(Choice("length", value, why, ("schedule.stable_kimg", "schedule.fade_kimg")))
     held = min(256, facts.images // 20) if facts.images >= 1000 else 0
     why = "never trained on: they show whether D learns the others by heart"
@@ -123,4 +141,7 @@ def choose(facts: Facts, total_kimg: float | None = None) -> tuple[Diff, list[Ch
         "loss": {"r1_gamma": gamma},
         "training": {"precision": precision, "ema_kimg": ema, "micro_batch": micro},
     }
+    if paired:
+        diff["loss"] |= {"kind": "relativistic", "r2_gamma": gamma}
+        diff["schedule"] |= {"grow": False, "lr": 0.0025 if side <= 64 else 0.002, "lr_by_resolution": {}}
     return diff, choices
