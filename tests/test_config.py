@@ -132,17 +132,16 @@ def test_unknown_presets_name_the_nearest() -> None:
 SMALL: dict[str, Any] = {"images": 7_440, "height": 128, "width": 128, "channels": 3, "classes": 0, "device": "cuda"}
 
 
-def test_auto_pairs_small_data_on_a_gpu() -> None:
-    diff, choices = choose(Facts(**SMALL))
+@pytest.mark.parametrize("device", ["cuda", "cpu"])
+def test_auto_pairs_small_data(device: str) -> None:
+    diff, choices = choose(Facts(**{**SMALL, "device": device}))
     assert diff["loss"] == {"kind": "relativistic", "r1_gamma": 1.1, "r2_gamma": 1.1}
     assert complete(diff, "auto", 128, 3, 0).schedule.grow is False
     assert {"loss", "growing"} <= {choice.setting for choice in choices}
     assert choose(Facts(**SMALL), r1_gamma=2.0)[0]["loss"]["r2_gamma"] == 2.0
 
 
-@pytest.mark.parametrize(
-    "fact", [{"images": 50_000}, {"height": 512, "width": 512}, {"device": "cpu"}, {"unpaired": True}]
-)
+@pytest.mark.parametrize("fact", [{"images": 50_000}, {"height": 512, "width": 512}, {"unpaired": True}])
 def test_auto_is_as_published_for_everything_else(fact: dict[str, Any]) -> None:
     diff, _ = choose(Facts(**{**SMALL, **fact}))
     complete(diff, "auto", fact.get("height", 128), 3, 0)

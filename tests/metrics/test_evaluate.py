@@ -11,6 +11,7 @@ import sys
 import threading
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -355,6 +356,37 @@ def test_command(files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     code, text, _ = run(capsys, model, data, "--metrics", "fid40", "--features", "pixels", "--psi", 0.5)
     assert "psi 0.5" in text
     assert "not comparable with published numbers" in text
+
+
+def test_command_halves_the_batch_where_memory_does_not_suffice(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And measures the same; where even one image is too much, it says so."""
+    measure, fits = metrics.evaluate, 5
+
+    def cramped(generator: Any, data: Any, protocols: Any, options: Options, *rest: Any) -> Any:
+        if (options.batch or 32) > fits:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 256.00 MiB.")
+        return measure(generator, data, protocols, options, *rest)
+
+    monkeypatch.setattr(metrics, "evaluate", cramped)
+    arguments = [files / "model.safetensors", files / "data", "--metrics", "fid40", "--features", "pixels"]
+    code, _, err = run(capsys, *arguments, "--out", tmp_path / "halved.json")
+    assert code == 0, err
+    assert [line for line in err.splitlines() if "out of memory" in line] == [
+        f"out of memory: begins again with --batch {batch}" for batch in (16, 8, 4)
+    ]
+    fits = 32
+    assert run(capsys, *arguments, "--out", tmp_path / "whole.json")[0] == 0
+    halved, whole = (json.loads((tmp_path / f"{name}.json").read_text()) for name in ("halved", "whole"))
+    found, wanted = (one["metrics"]["fid40"]["values"]["fid"] for one in (halved, whole))
+    assert found == pytest.approx(wanted, rel=1e-5)
+    assert halved["settings"]["batch"] == 4
+    fits = 0
+    code, _, err = run(capsys, *arguments)
+    assert code != 0
+    assert "--batch 1: out of memory" in err
+    assert "Traceback" not in err
 
 
 @pytest.mark.parametrize(

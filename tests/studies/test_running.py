@@ -12,6 +12,7 @@ from filelock import FileLock
 
 from stylegan.errors import UserError
 from stylegan.studies.jobs import Job, Slot
+from stylegan.studies.results import number
 from stylegan.studies.runner import every_job, make_jobs, make_slots, run_study
 from stylegan.studies.timing import Clock
 from tests.studies.conftest import digest, order, record
@@ -25,7 +26,9 @@ def test_configurations_run_one_after_another_seed_by_seed(plan_of, behaviours):
     names = ["A-seed0", "F-seed0", "A-seed3", "F-seed3"]
     assert order(plan) == [f"{stage} {name} -" for name in names for stage in ("training", "measuring")]
     assert [job.stage for job in outcome.jobs] == ["done"] * 4
-    assert "F seed 3: done" in said
+    (line,) = (line for line in said if line.startswith("F seed 3: done"))
+    (name, entry), *_ = record(plan.folder("F", 3) / "metrics.json")["metrics"].items()
+    assert f"done: {name} fid {number(entry['values']['fid'])}, " in line
 
 
 def test_what_is_done_is_not_done_again(plan_of, behaviours):

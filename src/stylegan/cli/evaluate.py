@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -14,8 +14,12 @@ from stylegan.errors import UserError
 
 if TYPE_CHECKING:
     from stylegan.data import Dataset
+    from stylegan.distributed import Processes
     from stylegan.metrics import Options
     from stylegan.snapshot import Snapshot
+
+
+T = TypeVar("T")
 
 
 class EvaluateCommand(click.Command):
@@ -79,12 +83,39 @@ def command(model: Path, data: Path, names: str, device: str, out: Path | None, 
         options = _options(snapshot, **given)
         dataset = _open_data(data, snapshot)
         with _progress(processes.first) as progress:
-            found = evaluate(snapshot.generator, dataset, protocols, options, processes, progress)
+            found = _fitting(options, snapshot, processes, lambda: evaluate(
+                snapshot.generator, dataset, protocols, options, processes, progress
+            ))  # fmt: skip
         if found is not None:
             _write(found, snapshot, dataset, options, out, processes.world)
         processes.barrier()
     finally:
         processes.close()
+
+
+def _fitting(options: Options, snapshot: Snapshot, processes: Processes, work: Callable[[], T]) -> T:
+    """The work, again with half the images per pass where memory did not suffice; images do not depend on it.
+
+    UserError where it cannot be halved, or where others share the work, who would wait for this process.
+    """
+    from stylegan.metrics.sampling import default_batch
+    from stylegan.training.memory import is_out_of_memory, release
+
+    while True:
+        try:
+            return work()
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+        batch = options.batch or default_batch(snapshot.generator)
+        release(processes.device)
+        if batch == 1 or processes.world > 1:
+            raise UserError(
+                f"--batch {batch}: out of memory; give a smaller one, measure on another --device, or wait until "
+                f"others have left this one"
+            )
+        options.batch = batch // 2
+        click.echo(f"out of memory: begins again with --batch {options.batch}", err=True)
 
 
 def _options(

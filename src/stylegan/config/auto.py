@@ -3,7 +3,7 @@
 The rules, in one place. Sources: widths, batches and learning rates are the paper's (appendix C); gamma
 follows the number of pixels as practitioners of R1 do (gamma grows with the area; 10 at 1024x1024 in the
 paper's units, see `stylegan.training.losses`); length and width follow the amount of data and the machine. Small
-data on a GPU take what won the comparison at equal minutes (docs/comparison.md): full size from the start, and the
+data take what won the comparison at equal minutes (docs/comparison.md): full size from the start, and the
 relativistic pairing with R1 and R2 (Huang et al. 2025, 2501.05441).
 """
 
@@ -66,7 +66,7 @@ def choose(facts: Facts, total_kimg: float | None = None, r1_gamma: float | None
     widths = f"fmap_base {base}, fmap_max {most}, z and w {latent}"
     choices.append(Choice("widths", widths, why, ("generator.fmap_max", "discriminator.fmap_max")))
 
-    paired = not cpu and not facts.unpaired and facts.images < SMALL_DATA and side <= SMALL_SIDE
+    paired = not facts.unpaired and facts.images < SMALL_DATA and side <= SMALL_SIDE
     batches = {4: 64, 8: 64, 16: 32, 32: 32} if cpu else {4: 512, 8: 256, 16: 128, 32: 64, 64: 64, 128: 32, 256: 32}
     batch = 32 if cpu or not facts.memory_gb or facts.memory_gb > 20 else 16
     batches = {r: b for r, b in batches.items() if r <= side}
@@ -143,5 +143,5 @@ def choose(facts: Facts, total_kimg: float | None = None, r1_gamma: float | None
     }
     if paired:
         diff["loss"] |= {"kind": "relativistic", "r2_gamma": gamma}
-        diff["schedule"] |= {"grow": False, "lr": 0.0025 if side <= 64 else 0.002, "lr_by_resolution": {}}
+        diff["schedule"] |= {"grow": False, "lr": 0.0025 if side <= 64 and not cpu else 0.002, "lr_by_resolution": {}}
     return diff, choices

@@ -13,6 +13,7 @@ from stylegan import images
 from stylegan.errors import UserError
 from stylegan.studies.jobs import Job, Slot
 from stylegan.studies.plan import Plan
+from stylegan.studies.results import number
 from stylegan.studies.timing import Clock
 from stylegan.training.signals import Signals
 
@@ -153,4 +154,16 @@ def _after(job: Job, running: list[Job], free: list[Slot], say: Callable[[str], 
         return
     running.remove(job)
     free.append(job.slot)
-    say(f"{job.name}: {job.stage}" + (f": {job.problem} (the others go on)" if job.problem else ""))
+    told = f": {job.problem} (the others go on)" if job.problem else _numbers(job)
+    say(f"{job.name}: {job.stage}{told}")
+
+
+def _numbers(job: Job) -> str:
+    """': fid10k 12.3, kid10k 0.4' of a job that has been measured."""
+    metrics = (job.measured() or {}).get("metrics", {})
+    found = [
+        f"{name if len(entry['values']) == 1 else f'{name} {key}'} {number(value)}"
+        for name, entry in metrics.items()
+        for key, value in entry["values"].items()
+    ]
+    return f": {', '.join(found)}" if found else ""
