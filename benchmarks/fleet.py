@@ -169,12 +169,12 @@ def main() -> None:
     parser.add_argument("--within", type=float, default=560.0, help="seconds")
     given = parser.parse_args()
     gpus = given.gpus.split(",") if given.gpus else [str(i) for i in range(_count())]
-    jobs = [job for name, table in tomllib.loads(given.jobs.read_text()).items() for job in _jobs(name, table)]
+    jobs = [job for name, table in tomllib.loads(given.jobs.read_text()).items() for job in jobs_of(name, table)]
     jobs = [job for job in jobs if given.stage in (job.stage if isinstance(job.stage, list) else [job.stage])]
     sys.exit(min(Fleet(jobs, gpus, given.work, given.out, given.within).run(), 100))
 
 
-def _jobs(name: str, table: dict[str, Any]) -> list[Job]:
+def jobs_of(name: str, table: dict[str, Any]) -> list[Job]:
     """One, or one for each of `each`, named after its words."""
     each = table.pop("each", None)
     if each is None:

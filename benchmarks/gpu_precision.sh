@@ -30,7 +30,7 @@ for seed in ${SEEDS:-0}; do
     begin=$(date +%s)
     stylegan train "$WORK/cells" --out "$run" --preset auto --labels --mirror --kimg "$kimg" --training.seed "$seed" \
       --schedule.grow false --schedule.batch $batch --schedule.batch_by_resolution '{}' --schedule.lr 0.0025 \
-      --schedule.lr_by_resolution '{}' --loss.r1_gamma 1 --loss.mixing 0.7 --training.ema_kimg 10 --schedule.tick_kimg 20 \
+      --schedule.lr_by_resolution '{}' --loss.kind logistic --loss.r1_gamma 1 --loss.mixing 0.7 --training.ema_kimg 10 --schedule.tick_kimg 20 \
       --training.precision "$precision" --training.micro_batch 0 "${widths[@]}" >"$OUT/$precision-$seed.txt" 2>&1
     echo "$precision seed $seed: trained $kimg kimg in $(($(date +%s) - begin)) s"
     stylegan evaluate "$run/model.safetensors" "$WORK/cells" --metrics $metrics --features "$judge" \

@@ -73,8 +73,7 @@ def configure(
         return Setup(_changed(stored, changes, resolution, labels, (height, width), classes), dataset)
     if preset_name == "auto":
         facts = _facts(dataset, height, width, classes, torch_device, changes)
-        wanted = changes.get("schedule", {}).get("total_kimg"), changes.get("loss", {}).get("r1_gamma")
-        diff, choices = choose(facts, *wanted)
+        diff, choices = choose(facts, _number(changes, "schedule", "total_kimg"), _number(changes, "loss", "r1_gamma"))
         config = complete(merge(diff, changes), "auto", (height, width), dataset.channels, classes)
         return Setup(config, dataset, [*[_as_set(choice, changes, own) for choice in choices], *origin])
     return Setup(preset(preset_name, (height, width), dataset.channels, classes, changes), dataset, origin)
@@ -159,6 +158,12 @@ def _resolution(text: str | None, dataset: Dataset) -> tuple[int, int]:
         sizes = ", ".join(f"{w}x{h}" for h, w in dataset.levels)
         raise UserError(f"--resolution {text}: the data set has the sizes {sizes}; choose one, or prepare it again")
     return size[0], size[1]
+
+
+def _number(changes: Diff, section: str, name: str) -> float | None:
+    """What the user set; None where that is nothing, or no number, which the configuration says."""
+    value = changes.get(section, {}).get(name)
+    return value if isinstance(value, int | float) else None
 
 
 def _facts(dataset: Dataset, height: int, width: int, classes: int, device: torch.device, changes: Diff) -> Facts:
