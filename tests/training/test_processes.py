@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import pytest
 from stylegan.config import Config
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
-from stylegan.training import checkpoint
+from stylegan.training import checkpoint, watchdog
 from stylegan.training.batches import check_schedule
 from tests.training.small import assert_close, assert_same, go, outcome, small
 
@@ -200,3 +201,32 @@ def test_alone_everything_is_free() -> None:
     alone.barrier()
     alone.close()
     assert alone.marks.count == 0
+
+
+def test_the_watchdog_is_out_of_the_store_before_python_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However slowly the store answers: a thread that is still inside it when Python ends aborts the process."""
+
+    class Store:
+        def clone(self) -> Store:
+            return self
+
+        def set_timeout(self, limit: Any) -> None:
+            assert limit.total_seconds() <= watchdog.ANSWER
+
+        def set(self, key: str, value: str) -> None:
+            pass
+
+        def get(self, key: str) -> bytes:
+            asked.set()
+            time.sleep(1.0)  # many times as long as the watchdog's period
+            return b"0"
+
+    asked, store = threading.Event(), Store()
+    monkeypatch.setattr(watchdog.dist, "PrefixStore", lambda prefix, inner: inner)
+    monkeypatch.setattr(watchdog.dist.distributed_c10d, "_get_default_store", lambda: store)
+    monkeypatch.setattr(Processes, "barrier", lambda self: None)
+    with watchdog.Watchdog(Processes(rank=0, world=2), 0.2, print) as watching:
+        assert asked.wait(10)
+        thread = watching._thread
+    assert thread is not None
+    assert not thread.is_alive()

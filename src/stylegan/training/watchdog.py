@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import torch.distributed as dist
@@ -21,6 +22,7 @@ import torch.distributed as dist
 from stylegan.distributed import Processes
 
 EXIT_CODE = 75  # EX_TEMPFAIL: try again
+ANSWER = 30.0  # seconds in which the store has to answer
 
 
 class Watchdog:
@@ -40,6 +42,7 @@ class Watchdog:
         if self.processes.world > 1 and self.seconds > 0:
             default: Any = dist.distributed_c10d._get_default_store()
             store = dist.PrefixStore("stylegan-watchdog", default.clone())
+            store.set_timeout(timedelta(seconds=ANSWER))
             store.set(f"who{self.processes.rank}", f"host {socket.gethostname()}, process {os.getpid()}")
             store.set(f"at{self.processes.rank}", str(self.processes.marks.count))
             self.processes.barrier()
@@ -49,8 +52,8 @@ class Watchdog:
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=2 * self.period)
+        if self._thread is not None:  # one that were inside the store when Python ends would abort the process
+            self._thread.join(timeout=2 * self.period + ANSWER)
 
     def _watch(self, store: Any) -> None:
         ranks = range(self.processes.world)
