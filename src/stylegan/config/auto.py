@@ -73,7 +73,7 @@ def choose(facts: Facts, total_kimg: float | None = None, r1_gamma: float | None
     choices.append(
         Choice(
             "batch",
-            f"{batches.get(side, batch)} at full size, more below",
+            f"{batches.get(side, batch)}" + ("" if paired else " at full size, more below"),
             "the paper's batches for 8 GPUs, which a modern one takes" if not cpu else "small batches learn sooner",
             ("schedule.batch", "schedule.batch_by_resolution"),
         )
