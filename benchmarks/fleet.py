@@ -20,6 +20,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -175,11 +176,11 @@ def main() -> None:
 
 
 def jobs_of(name: str, table: dict[str, Any]) -> list[Job]:
-    """One, or one for each of `each`, named after its words."""
+    """One, or one for each of `each`, named after its first word."""
     each = table.pop("each", None)
     if each is None:
         return [Job(name, **table)]
-    return [Job("-".join([name, *words.split()]), **table, words=words.split()) for words in each]
+    return [Job(f"{name}-{words.split()[0]}", **table, words=shlex.split(words)) for words in each]
 
 
 def _count() -> int:

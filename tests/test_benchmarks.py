@@ -104,12 +104,13 @@ def test_a_fleet_runs_what_fits_and_stops_the_rest_in_time(tmp_path: Path) -> No
 def test_the_jobs_for_four_gpus_are_commands_that_exist() -> None:
     jobs = jobs_of(BENCHMARKS / "four_gpus.toml")
     assert len(jobs) >= 8
-    made = {"fruit.ready", "cells.ready", "judge128.safetensors", "cells-judge.safetensors"}
-    made |= {"fruit_run/model.safetensors", *(f"ended/{job.name}" for job in jobs)}
-    assert {name for job in jobs for name in job.needs} <= made
+    written = "\n".join(job.run.replace("$name", job.words[0] if job.words else "") for job in jobs)
+    for name in {name for job in jobs for name in job.needs}:
+        assert f"$W/{name.removesuffix('/model.safetensors')}" in written, name
     for job in jobs:
-        for line in re.findall(r"-m stylegan ((?:[^\n&]|\\\n)+)", job.run):
-            verb, *arguments = shlex.split(line.replace("\\\n", " ").replace("$W", "w").replace("$OUT", "o"))
+        for line in re.findall(r"-m stylegan ((?:[^\n&>]|\\\n)+)", job.run):
+            line = line.replace("\\\n", " ").replace("$W", "w").replace("$OUT", "o").replace('"$@"', shlex.join(job.words[1:]))
+            verb, *arguments = shlex.split(line)
             command = cli.get_command(click.Context(cli), verb)
             assert command is not None, line
             command.make_context(verb, arguments)
