@@ -36,8 +36,8 @@ def main() -> None:
     rates = [row["images_per_second"] for row in rows]
     axes.plot(sides, rates, "o-", color="tab:blue", label=f"this program, {found['device']}")
     for row, side, rate in zip(rows, sides, rates, strict=True):
-        axes.annotate(f"{rate:,.0f}", (side, rate), textcoords="offset points", xytext=(4, 7), fontsize=8)
-        axes.annotate(f"b{row['batch']}", (side, rate), textcoords="offset points", xytext=(4, -12), fontsize=7)
+        text = f"{rate:,.0f}\nbatch {row['batch']}"
+        axes.annotate(text, (side, rate), textcoords="offset points", xytext=(-4, -5), ha="right", va="top", fontsize=7)
     for (name, given), marker in zip(GIVEN.items(), "sD", strict=True):
         axes.plot(list(given), list(given.values()), marker, label=name)
         for side, rate in given.items():
@@ -46,6 +46,7 @@ def main() -> None:
     axes.plot(list(PUBLISHED), list(PUBLISHED.values()), "x", color="k", label=published)
     axes.set_xscale("log", base=2)
     axes.set_yscale("log")
+    axes.set_xlim(left=5)
     axes.set_xticks(sides, [f"{side}²" for side in sides])
     axes.set_xlabel("resolution")
     axes.set_ylabel("images a second")
