@@ -109,7 +109,8 @@ def test_the_jobs_for_four_gpus_are_commands_that_exist() -> None:
         assert f"$W/{name.removesuffix('/model.safetensors')}" in written, name
     for job in jobs:
         for line in re.findall(r"-m stylegan ((?:[^\n&>]|\\\n)+)", job.run):
-            line = line.replace("\\\n", " ").replace("$W", "w").replace("$OUT", "o").replace('"$@"', shlex.join(job.words[1:]))
+            line = line.replace("\\\n", " ").replace("$W", "w").replace("$OUT", "o")
+            line = line.replace('"$@"', shlex.join(job.words[1:]))
             verb, *arguments = shlex.split(line)
             command = cli.get_command(click.Context(cli), verb)
             assert command is not None, line

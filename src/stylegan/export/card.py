@@ -144,7 +144,9 @@ def _facts(model: Snapshot) -> dict[str, Any]:
     }
     loss = (model.config.get("loss") or {}).get("kind")
     if loss:
-        facts["loss"] = f"{loss}, R1 gamma {model.config['loss'].get('r1_gamma')}"
+        gammas = {"R1": model.config["loss"].get("r1_gamma"), "R2": model.config["loss"].get("r2_gamma")}
+        shown = [f"{name} gamma {gamma}" for name, gamma in gammas.items() if gamma]
+        facts["loss"] = ", ".join([loss, *shown])
     for entry in training.get("lineage") or []:
         if "from" in entry:  # of `train --from`
             before = f" after {float(entry['kimg']):,.1f} thousand images" if "kimg" in entry else ""
