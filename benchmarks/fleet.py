@@ -31,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-SAVING = 25.0  # seconds that jobs have to save themselves at the end
+SAVING = 45.0  # seconds that jobs have to save themselves at the end
 ARCHIVE = 6.0  # seconds between two archives
 LARGEST = 12 << 20  # bytes of a file that is brought back
 
