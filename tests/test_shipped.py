@@ -16,7 +16,7 @@ import torch
 import stylegan as package
 from stylegan import shipped
 from stylegan.errors import UserError
-from stylegan.export.card import without_paths
+from stylegan.export.card import Place, local_card, without_paths
 from stylegan.snapshot import Snapshot
 from tests.cli.conftest import photos, small, stylegan  # noqa: F401
 from tests.export.conftest import made
@@ -138,8 +138,13 @@ def test_what_ships_is_small_and_says_whom_to_credit() -> None:
         header, _ = read_snapshot(shipped.file_of(name))
         assert without_paths(header) == header, name
         assert shipped.card_of(name), name
+        model, shown = package.load(name), (shipped.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+        written = local_card(model, name, Place(name, f"{name}.png", True), "seeds 0 to 31, psi 0.7")
+        facts = written.split("## The model")[1].split("## ")[0].split("\n")
+        assert len(facts) > 10
+        assert set(facts) <= set(shown.split("\n")), name  # the card is of this file
         assert name in (ROOT / "NOTICE").read_text(encoding="utf-8"), name
-        assert package.load(name).generator.config.resolution == tuple(report.resolution or ())
+        assert model.generator.config.resolution == tuple(report.resolution or ())
 
 
 def test_without_any(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, stylegan: Callable[..., Any]) -> None:  # noqa: F811
