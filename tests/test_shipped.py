@@ -137,12 +137,12 @@ def test_what_ships_is_small_and_says_whom_to_credit() -> None:
         assert report.attribution, name
         header, _ = read_snapshot(shipped.file_of(name))
         assert without_paths(header) == header, name
-        assert shipped.card_of(name), name
-        model, shown = package.load(name), (shipped.FOLDER / f"{name}.md").read_text(encoding="utf-8")
+        model, card = package.load(name), shipped.card_of(name)
+        assert card is not None, name
         written = local_card(model, name, Place(name, f"{name}.png", True), "seeds 0 to 31, psi 0.7")
         facts = written.split("## The model")[1].split("## ")[0].split("\n")
         assert len(facts) > 10
-        assert set(facts) <= set(shown.split("\n")), name  # the card is of this file
+        assert set(facts) <= set(card.read_text(encoding="utf-8").split("\n")), name  # the card is of this file
         assert name in (ROOT / "NOTICE").read_text(encoding="utf-8"), name
         assert model.generator.config.resolution == tuple(report.resolution or ())
 

@@ -52,7 +52,7 @@ class Watchdog:
 
     def __exit__(self, *exception: object) -> None:
         self._stop.set()
-        if self._thread is not None:  # one that were inside the store when Python ends would abort the process
+        if self._thread is not None:  # inside the store when Python ends, it would abort the process
             self._thread.join(timeout=2 * self.period + ANSWER)
 
     def _watch(self, store: Any) -> None:
