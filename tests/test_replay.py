@@ -60,6 +60,11 @@ def test_weights_are_read_where_they_lie(device: str) -> None:
         G.synthesis.to_rgb[-1].bias.add_(0.25)
         torch.testing.assert_close(draw(z, noise="stored"), first + 0.25, rtol=1e-4, atol=1e-4)
         assert torch.equal(first, kept)  # earlier images are left alone
+        layers = G.synthesis.layers
+        for weight in (layers[2].conv.weight, layers[3].affine.weight, G.mapping.layers[0].weight):
+            weight.mul_(0.5)  # what is made of them is made anew
+            torch.testing.assert_close(draw(z, noise="stored"), G(z, noise="stored"), rtol=1e-4, atol=1e-4)
+            weight.mul_(2.0)
         G.synthesis.to_rgb[-1].bias.data = G.synthesis.to_rgb[-1].bias.data - 0.25  # elsewhere now: recorded anew
         torch.testing.assert_close(draw(z, noise="stored"), first, rtol=1e-4, atol=1e-4)
 

@@ -16,6 +16,13 @@ from stylegan.errors import UserError
 HOST_THREADS = torch.get_num_threads()  # as PyTorch found them; a training on a GPU takes one (training.step)
 
 
+def _flat(x: torch.Tensor) -> torch.Tensor:
+    """All values of x: of a contiguous or channels-last tensor a view in the order in which they lie, else a copy."""
+    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
+        return x.permute(0, 2, 3, 1).reshape(-1)
+    return x.reshape(-1)
+
+
 @dataclass
 class Marks:
     """How often this process has come to an exchange with the others, or left one: a measure of how far it is."""
@@ -43,16 +50,23 @@ class Processes:
         return self.rank == 0
 
     def sum_(self, tensors: Iterable[torch.Tensor]) -> None:
-        """Adds tensors over all processes in place, in one flat exchange; all float32 on `device`."""
+        """Adds tensors over all processes in place, in one flat exchange; all float32 on `device`.
+
+        A tensor must lie the same way in every process. Values go in the order in which they lie: to rearrange
+        channels-last gradients took longer than to send them.
+        """
         if self.world == 1:
             return
-        parts = list(tensors)
-        flat = torch.cat([tensor.reshape(-1) for tensor in parts])
+        given = list(tensors)
+        parts = [_flat(tensor) for tensor in given]
+        flat = torch.cat(parts)
         self.marks.count += 1
         dist.all_reduce(flat)
         self.marks.count += 1
-        for tensor, piece in zip(parts, flat.split([tensor.numel() for tensor in parts]), strict=True):
-            tensor.copy_(piece.view_as(tensor))
+        torch._foreach_copy_(parts, flat.split([part.numel() for part in parts]))
+        for tensor, part in zip(given, parts, strict=True):
+            if part.data_ptr() != tensor.data_ptr():
+                tensor.copy_(part.view(tensor.shape))
 
     def any(self, flag: bool) -> bool:
         """Whether the flag is set in any process; host only."""

@@ -86,3 +86,31 @@ def test_blur_and_epilogue_without_kernels_are_the_two_operators_to_the_bit(
             y = blur_epilogue(x, taps, *rest) if joined else style_epilogue(blur2d(x, taps), *rest)
             found.append([y, *torch.autograd.grad(y, [x, *rest[1:]], dy)])
     assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("lod", [0.0, 0.4, 1.0])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu])])
+def test_images_are_the_same_with_and_without_gradients(lod: float, device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    torch.manual_seed(0)
+    g = Generator(small().generator).to(device)
+    for p in g.parameters():
+        p.data += 0.1 * torch.randn_like(p)
+    ws = torch.randn(3, g.config.num_layers, 8, device=device)
+    for mode in ("reference", "fast"):
+        with using_ops(mode):
+            expected = g.synthesis(ws, lod, noise="stored").detach()
+            with torch.no_grad():
+                torch.testing.assert_close(g.synthesis(ws, lod, noise="stored"), expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_hook_on_the_last_layer_sees_its_features() -> None:
+    g = Generator(small().generator)
+    ws, seen = torch.randn(1, g.config.num_layers, 8), []
+    handle = g.synthesis.layers[-1].register_forward_hook(lambda module, given, out: seen.append(out.shape))
+    with torch.no_grad():
+        image = g.synthesis(ws)
+        handle.remove()
+        assert torch.equal(g.synthesis(ws, noise="none"), g.synthesis(ws, noise="none"))
+    assert seen == [(1, g.config.fmaps(g.config.top + 1), *image.shape[2:])]

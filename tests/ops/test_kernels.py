@@ -271,8 +271,21 @@ def test_derivatives_of_an_activation_do_not_read_its_output_again() -> None:
         assert torch.allclose(gradient, expected) == kept
 
 
+def test_derivatives_of_an_activation_and_blur_do_not_read_its_input_again() -> None:
+    for channels, layout, kept in ((8, "channels_last", True), (8, "contiguous", False), (6, "channels_last", False)):
+        values = laid_out(normal(2, channels, 5, 3).float().to(DEVICE), layout)
+        x, bias = values.clone().requires_grad_(), torch.zeros(channels, device=DEVICE)
+        y = resample.bias_activate_blur2d(x, bias, "lrelu", (1.0, 2.0, 1.0))
+        dy = normal(2, channels, 5, 3, seed=1).float().to(DEVICE)
+        expected = torch.where(values > 0, 1.0, 0.2) * resample.blur2d(dy, (1.0, 2.0, 1.0))
+        x.data.fill_(1.0)
+        (gradient,) = torch.autograd.grad(y, x, dy)
+        assert torch.allclose(gradient, expected, atol=1e-6) == kept
+
+
 BLURRED = [((1, 1, 1, 1), "contiguous"), ((2, 3, 5, 4), "sliced"), ((1, 5, 7, 3), "channels_last"),
-           ((1, 2, 6, 9), "offset"), ((1, 3, 9, 8), "contiguous")]  # fmt: skip
+           ((1, 2, 6, 9), "offset"), ((1, 3, 9, 8), "contiguous"), ((2, 8, 6, 5), "channels_last"),
+           ((1, 72, 5, 4), "channels_last"), ((1, 8, 5, 4), "contiguous")]  # fmt: skip
 
 
 @pytest.mark.parametrize(("shape", "layout"), BLURRED, ids=str)

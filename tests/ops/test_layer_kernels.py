@@ -13,7 +13,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.networks import Generator
-from stylegan.ops import fused, fused_blur, fused_layer, switch
+from stylegan.ops import fused, fused_blur, fused_image, fused_layer, fused_rgb, switch
 from stylegan.ops.resample import blur2d, blur_epilogue
 from stylegan.ops.style import compose_epilogue
 from tests.ops import test_kernels
@@ -75,7 +75,7 @@ class Launched(TorchDispatchMode):
             with torch.utils._python_dispatch._disable_current_modes():
                 original(name, *rest, **constants)
 
-        for module in (fused, fused_blur, fused_layer):
+        for module in (fused, fused_blur, fused_image, fused_layer, fused_rgb):
             monkeypatch.setattr(module, "launch", launch)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

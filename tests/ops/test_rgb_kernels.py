@@ -154,6 +154,20 @@ class Launched(TorchDispatchMode):
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
+@pytest.mark.parametrize("channels", [8, 6])
+def test_derivatives_from_rgb_do_not_read_the_features_again(channels: int, is_packed: bool) -> None:
+    """Where eight channels lie together their signs are kept as bits."""
+    _, (x, w, b) = from_inputs((2, 3, 4, 6, channels), torch.float32, "contiguous")
+    y = rgb.from_rgb(x, w, b, "lrelu", torch.float32, is_packed)
+    dy = torch.randn(y.shape, device=DEVICE).contiguous(memory_format=torch.channels_last)
+    expected = torch.autograd.grad(y, x, dy, retain_graph=True)[0]
+    y.data.neg_()
+    found = torch.autograd.grad(y, x, dy)[0]
+    lies_last = is_packed or y.stride(1) == 1
+    assert torch.equal(found, expected) == (lies_last and channels == 8)
+
+
+@pytest.mark.parametrize("is_packed", [False, True])
 def test_nothing_is_computed_that_nobody_asked_for(is_packed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """One kernel for each pass over the features, no other operator on anything as large as an image."""
     _, (x, w, b) = from_inputs((2, 3, 8, 8, 16), torch.float32, "contiguous")

@@ -9,6 +9,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.config import Config
+from stylegan.networks import Replay
 from stylegan.ops.switch import using_ops
 from stylegan.training.graphs import StaticHalves
 from stylegan.training.schedule import Point
@@ -25,7 +26,14 @@ CONFIGURATIONS: dict[str, dict[str, Any]] = {
     "augmented": {"augment": {"policy": ["flip", "translate", "brightness"], "p": 0.5, "target": 0.6}},
     "augmented by everything": {"augment": {"policy": ["bgc", "cutout"], "p": 0.5, "target": 0.6}},
     "no noise": {"generator": {"noise": False}},
+    "bf16": {"training": {"precision": "bf16"}},
 }
+
+
+def configured(name: str, graphs: str) -> Config:
+    changes = dict(CONFIGURATIONS[name])
+    training = changes.pop("training", {})
+    return small(training={"graphs": graphs, **training}, **changes)
 
 
 def trained(config: Config, lods: list[float], device: str = "cpu") -> tuple[Trainer, list[int]]:
@@ -57,8 +65,8 @@ def tensors(trainer: Trainer) -> dict[str, torch.Tensor]:
 def test_static_steps_are_the_plain_steps_to_the_last_bit(name: str) -> None:
     """Growing through a fade and back to a size known already, so that buffers are used again and dropped."""
     lods = [1.0, 0.5, 0.0, 0.0, 1.0]
-    plain, none = trained(small(training={"graphs": "off"}, **CONFIGURATIONS[name]), lods)
-    static, halves = trained(small(training={"graphs": "on"}, **CONFIGURATIONS[name]), lods)
+    plain, none = trained(configured(name, "off"), lods)
+    static, halves = trained(configured(name, "on"), lods)
     assert none == []
     assert len(halves) == 2 * 2 * len(lods)  # two halves of two steps at each, the fade too
     theirs = tensors(plain)
@@ -89,9 +97,9 @@ def test_graphs_replay_the_plain_steps(name: str) -> None:
     """
     lods = [1.0, 0.5, 0.5, 0.0, 0.0]
     plain, again = (
-        tensors(trained(small(training={"graphs": "off"}, **CONFIGURATIONS[name]), lods, "cuda")[0]) for _ in range(2)
+        tensors(trained(configured(name, "off"), lods, "cuda")[0]) for _ in range(2)
     )
-    graphs, _ = trained(small(training={"graphs": "on"}, **CONFIGURATIONS[name]), lods, "cuda")
+    graphs, _ = trained(configured(name, "on"), lods, "cuda")
     known = list(graphs.halves._known.values())
     assert known
     assert all(static.graph is not None and static.finish_graph is not None for static in known)
@@ -101,6 +109,26 @@ def test_graphs_replay_the_plain_steps(name: str) -> None:
             for found in (tensors(graphs), plain, again)
         )
         assert float((x - y).norm()) <= 5e-3 * float(y.norm()) + 4 * float((z - y).norm()), part
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+def test_what_graphs_have_trained_is_drawn_as_it_stands() -> None:
+    """A graph changes weights unseen by PyTorch, whose versions tell `Replay` what to make anew."""
+    config = small(training={"graphs": "on"})
+    trainer, _ = trained(config, [0.0, 0.0], "cuda")
+    draw, z = Replay(trainer.G_ema), torch.ones(2, config.generator.z_dim, device="cuda")
+    labels, point, images = torch.tensor([0, 1], device="cuda"), point_at(config, 0.0), []
+    for i in range(3):
+        with torch.no_grad():
+            images.append(draw(z, labels, noise="stored"))
+            torch.testing.assert_close(images[-1], trainer.G_ema(z, labels, noise="stored"), rtol=1e-3, atol=1e-3)
+        parts = batch_at(config, point, trainer)
+        for part in parts:
+            part.labels, part.drawn_labels = part.labels.cuda(), part.drawn_labels.cuda()
+        trainer.step(point, point.nimg + (4 + i) * point.batch, parts)
+    assert all(static.finish_graph is not None for static in trainer.halves._known.values())
+    assert float((images[-1] - images[0]).abs().max()) > 1e-3
 
 
 # --- no synchronisation -----------------------------------------------------------------------------------------

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from contextlib import nullcontext
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -12,10 +13,12 @@ from torch import nn
 from stylegan import lod as lods
 from stylegan.config import GeneratorConfig
 from stylegan.networks.layers import SQRT2, EqualizedLinear, EqualizedWeight, ToRGB
+from stylegan.ops.branches import Branch, offer
 from stylegan.ops.conv import conv2d, exact_conv2d
 from stylegan.ops.fade import blend
 from stylegan.ops.packed import from_pixels, packed_conv2d, packed_pixels, packs, pixels, unpack, upscale_conv_packed
 from stylegan.ops.resample import blur2d, blur_epilogue, upscale2d, upscale_conv2d
+from stylegan.ops.rgb import styled_to_rgb
 from stylegan.ops.style import style_epilogue
 from stylegan.ops.switch import exact, laid_out
 
@@ -76,11 +79,19 @@ class SynthesisLayer(nn.Module):
         )
 
     def forward(
-        self, x: torch.Tensor, w: torch.Tensor, noise: torch.Tensor | None, packed: bool = False
+        self,
+        x: torch.Tensor,
+        w: torch.Tensor,
+        noise: torch.Tensor | None,
+        packed: bool = False,
+        rgb: ToRGB | None = None,
+        style: torch.Tensor | None = None,
     ) -> torch.Tensor:
         """x [N, Cin, H, W], w [N, D], noise [N or 1, 1, H', W'] -> [N, Cout, H', W'].
 
         `packed`: this level's tensors are packed (ops.packed), the one it is upscaled from is not.
+        `rgb`: what makes the image of its output, which takes its place; not of a layer that upscales.
+        `style`: of w, where that is known already.
         """
         bias: torch.Tensor = self.bias
         taps = None  # of the blur that comes right before the epilogue
@@ -99,7 +110,7 @@ class SynthesisLayer(nn.Module):
                     bias = torch.zeros_like(bias)
             else:
                 x = exact_conv2d(x, weight) if small else conv2d(x, weight, padding=1)
-        style = None if self.affine is None else self.affine(w).reshape(w.shape[0], 2, -1)  # N 2 C
+        style = self.style(w) if style is None else style
         after = (
             noise,
             self.noise_strength,
@@ -110,8 +121,32 @@ class SynthesisLayer(nn.Module):
             self.config.instance_norm,
             self.config.norm_eps,
         )
+        if rgb is not None:
+            return styled_to_rgb(x, *after, rgb.scaled(rgb.weight.dtype), rgb.bias, packed)
         x = blur_epilogue(x, taps, *after) if taps else style_epilogue(x, *after)
         return from_pixels(x) if packed else x
+
+    def style(self, w: torch.Tensor) -> torch.Tensor | None:
+        """A of the paper: w [N, D] -> scale and shift [N, 2, C]; None without styles."""
+        return None if self.affine is None else self.affine(w).reshape(w.shape[0], 2, -1)
+
+
+class _Styles:
+    """The styles of all layers, worked out beside the layers where a branch is offered; else left to each layer."""
+
+    def __init__(
+        self, branch: Branch | None = None, layers: Iterable[Any] = (), ws: Sequence[torch.Tensor] = ()
+    ) -> None:
+        self.branch = branch
+        self.made = [(layer.style(w), branch.mark()) for layer, w in zip(layers, ws, strict=False)] if branch else []
+
+    def reach(self, i: int) -> torch.Tensor | None:
+        """The style of layer i, which with its noise is there for what comes next."""
+        if self.branch is None:
+            return None
+        style, mark = self.made[i]
+        self.branch.reach(mark)
+        return style
 
 
 class SynthesisNetwork(nn.Module):
@@ -160,27 +195,38 @@ class SynthesisNetwork(nn.Module):
         if ws.ndim != 3 or ws.shape[1:] != (config.num_layers, config.w_dim):
             raise ValueError(f"ws {list(ws.shape)}: this network takes [N, {config.num_layers}, {config.w_dim}]")
         level, fade = lods.level_of(lod, config.top), lods.fade_of(lod)
-        noises = self._noises(noise, ws.shape[0], lod, ws.device, generator)
-        if config.shared_noise:
-            noises = [noises[i - i % 2] for i in range(len(noises))]
+        per_layer = ws.unbind(1)  # the gradients of all are put together once; those of ws[:, i] one by one
+        branch, styles = offer(), _Styles()
+        with branch.beside() if branch else nullcontext():
+            noises = self._noises(noise, ws.shape[0], lod, ws.device, generator)
+            if config.shared_noise:
+                noises = [noises[i - i % 2] for i in range(len(noises))]
+            if branch:
+                styles = _Styles(branch, self.layers, per_layer[: 2 * level + 2])
         x = laid_out(self.input(ws, self.compute_dtype))
         lower, packed = x, False
-        per_layer = ws.unbind(1)  # the gradients of all are put together once; those of ws[:, i] one by one
+        own = isinstance(self.to_rgb[level], ToRGB) and not self._looked_at()
+        last = self.to_rgb[level] if own and not torch.is_grad_enabled() else None  # joined to the last layer
         for k in range(level + 1):
             lower = x = unpack(x) if packed else x
             packed = self._packs(k, x)
             for i in (2 * k, 2 * k + 1):
-                x = self.layers[i](x, per_layer[i], noises[i], packed)
-        image = self.to_rgb[level](x)
+                rgb = last if i == 2 * level + 1 else None
+                x = self.layers[i](x, per_layer[i], noises[i], packed, rgb, styles.reach(i))
+        image = self.to_rgb[level](x) if last is None else x
         if fade:
             image = blend(image, upscale2d(self.to_rgb[level - 1](lower)), lod)
         return image  # N C h w
 
     def _packs(self, level: int, like: torch.Tensor) -> bool:
         """Whether a level works on packed tensors (ops.packed); not where someone looks at its layers' outputs."""
-        looked_at = any(layer._forward_hooks for layer in self.layers)
         config = self.config
-        return level > 0 and packs(like, config.size(level), config.blur) and not (config.bias_before_blur or looked_at)
+        known = level > 0 and not config.bias_before_blur
+        return known and packs(like, config.size(level), config.blur) and not self._looked_at()
+
+    def _looked_at(self) -> bool:
+        """Whether someone looks at what layers make, or changes it."""
+        return any(m._forward_hooks or m._forward_pre_hooks for m in (*self.layers, *self.to_rgb))
 
     def _noises(
         self, noise: Noise, n: int, lod: float, device: torch.device, generator: torch.Generator | None

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from stylegan.ops import paired
 from stylegan.ops.switch import exporting
 
 Geometry = tuple[int, int]  # stride, padding (the same in both directions)
@@ -111,7 +112,8 @@ class _Forward(torch.autograd.Function):
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, geometry: Geometry) -> torch.Tensor:
         ctx.save_for_backward(x, w)
         ctx.geometry = geometry
-        return F.conv2d(x, w, stride=geometry[0], padding=geometry[1])
+        y = paired.forward(x, w, *geometry)
+        return F.conv2d(x, w, stride=geometry[0], padding=geometry[1]) if y is None else y
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -128,8 +130,11 @@ class _InputGrad(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(dy, w)
         ctx.geometry = geometry
-        x = _empty_like(dy, shape)  # only its shape and layout are looked at
-        return _gradients(dy, x, w, geometry, [True, False, False])[0]
+        dx = paired.input_gradient(dy, w, *geometry, shape)
+        if dx is None:
+            x = _empty_like(dy, shape)  # only its shape and layout are looked at
+            dx = _gradients(dy, x, w, geometry, [True, False, False])[0]
+        return dx
 
     @staticmethod
     def backward(ctx: Any, ddx: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -146,8 +151,11 @@ class _WeightGrad(torch.autograd.Function):
     ) -> torch.Tensor:
         ctx.save_for_backward(x, dy)
         ctx.geometry = geometry
-        w = x.new_empty(shape)  # only its shape and layout are looked at
-        return _gradients(dy, x, w, geometry, [False, True, False])[1]
+        dw = paired.weight_gradient(x, dy, *geometry, shape)
+        if dw is None:
+            w = x.new_empty(shape)  # only its shape and layout are looked at
+            dw = _gradients(dy, x, w, geometry, [False, True, False])[1]
+        return dw
 
     @staticmethod
     def backward(ctx: Any, ddw: torch.Tensor) -> tuple[torch.Tensor | None, ...]:

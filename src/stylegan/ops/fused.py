@@ -68,10 +68,16 @@ class Plan:
     bc: int
     tiles: int
     chunks: int
+    warps: int
 
     @classmethod
-    def of(cls, x: torch.Tensor, whole: bool = False) -> Plan:
-        """The plan for dense x [N, C, H, W]; `whole`: one tile holds all pixels of a channel."""
+    def of(cls, x: torch.Tensor, whole: bool = False, streams: bool = False) -> Plan:
+        """The plan for dense x [N, C, H, W]; `whole`: one tile holds all pixels of a channel.
+
+        `streams`: of a kernel that keeps next to nothing from tile to tile, for which larger tiles of fewer warps are
+        quicker, and more programs.
+        """
+        times = 2 if streams else 1
         n, c, h, w = x.shape
         p = h * w
         last = not x.is_contiguous() or c > 1 == p  # channels lie together
@@ -80,15 +86,16 @@ class Plan:
             bc = min(power_of_two(c), max(WHOLE // bp, 1), 64)
         elif last:
             bc = min(power_of_two(c), 64)
-            bp = min(power_of_two(p), TILE // bc)
+            bp = min(power_of_two(p), times * TILE // bc)
         else:
-            bp = min(power_of_two(p), TILE)
-            bc = min(power_of_two(c), TILE // bp)
+            bp = min(power_of_two(p), times * TILE)
+            bc = min(power_of_two(c), times * TILE // bp)
         count = -(-p // bp)
-        chunks = min(max(-(-PROGRAMS // (n * -(-c // bc))), 1), MOST_CHUNKS, count)
+        most = MOST_CHUNKS * times**2
+        chunks = min(max(-(-times * PROGRAMS // (n * -(-c // bc))), 1), most, count)
         tiles = -(-count // chunks)
         strides = (p * c, c, 1) if last else (p * c, 1, p)
-        return cls(n, p, c, strides, bp, bc, tiles, -(-count // tiles))
+        return cls(n, p, c, strides, bp, bc, tiles, -(-count // tiles), WARPS // times)
 
     @property
     def grid(self) -> tuple[int, int, int]:
@@ -102,7 +109,7 @@ class Plan:
     @property
     def tile(self) -> dict[str, int]:
         """A program's tile, as kernels take it."""
-        return {"BP": self.bp, "BC": self.bc, "num_warps": WARPS}
+        return {"BP": self.bp, "BC": self.bc, "num_warps": self.warps}
 
     def sums(self, like: torch.Tensor) -> torch.Tensor:
         """Room for a sum per chunk, [N, chunks, C] float32."""
@@ -142,23 +149,26 @@ class _Epilogue(torch.autograd.Function):
         styles = bias if style is None else style.contiguous()
         y = torch.empty_like(x)
         mean, rstd = (torch.empty(plan.n, plan.c, device=x.device, dtype=torch.float32) for _ in range(2))
-        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None, **plan.tile}
+        given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None}
         weight = bias if strength is None else strength
         if whole:
             launch(
                 "apply_whole", plan.grid, x, z, weight, bias, styles, y, mean, rstd, *plan.shape, step, eps,
-                HAS_STYLE=style is not None, **given,
+                HAS_STYLE=style is not None, **given, **plan.tile,
             )  # fmt: skip
         else:
             means, squares = (plan.sums(x), plan.sums(x)) if instance else (mean, mean)
             if instance:
                 launch(
-                    "statistics", plan.grid, x, z, weight, bias, means, squares, *plan.shape, step, plan.tiles, **given
-                )
+                    "statistics", plan.grid, x, z, weight, bias, means, squares, *plan.shape, step, plan.tiles,
+                    **given, **plan.tile,
+                )  # fmt: skip
+            stream = Plan.of(x, streams=True)
             launch(
-                "apply", plan.grid, x, z, weight, bias, styles, means, squares, y, mean, rstd,
-                *plan.shape, step, plan.tiles, plan.chunks, plan.tiles * plan.bp, eps,
-                HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=power_of_two(plan.chunks), **given,
+                "apply", stream.grid, x, z, weight, bias, styles, means, squares, y, mean, rstd,
+                *plan.shape, step, stream.tiles, plan.chunks, plan.tiles * plan.bp, eps,
+                HAS_STYLE=style is not None, INSTANCE=instance, CHUNKS=power_of_two(plan.chunks),
+                **given, **stream.tile,
             )  # fmt: skip
         ctx.save_for_backward(x, noise, strength, bias, style, mean, rstd)
         ctx.options = options
@@ -255,7 +265,7 @@ def epilogue(
 class _BiasActivation(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, bias: torch.Tensor, slope: float) -> torch.Tensor:
-        plan, y = Plan.of(x), torch.empty_like(x)
+        plan, y = Plan.of(x, streams=True), torch.empty_like(x)
         bits = plan.bits(x)  # a sixteenth of what reading y again would cost each derivative
         launch(
             "triton_activation.bias_activation", plan.grid,
@@ -285,7 +295,7 @@ class _ActivationGradient(torch.autograd.Function):
         slope: float, summed: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
         ctx.set_materialize_grads(False)
-        plan, g, dx = Plan.of(y), like(g, y), torch.empty_like(y)
+        plan, g, dx = Plan.of(y, streams=True), like(g, y), torch.empty_like(y)
         sums = plan.sums(y) if summed else torch.empty(0, 0, 0, device=y.device)
         launch(
             "triton_activation.activation_gradient", plan.grid,

@@ -18,6 +18,7 @@ from stylegan.ops.conv import weights_wanted
 from stylegan.ops.fused import SLOPES, dense, launch, like, power_of_two
 
 ROWS = 16  # that a program slides down
+WARPS = 4
 
 
 @dataclass(frozen=True)
@@ -31,12 +32,12 @@ class Slide:
     bc: int
 
     @classmethod
-    def of(cls, x: torch.Tensor, least: int = 1) -> Slide:
-        """The division of dense x [N, C, H, W]; a program has at least so many columns."""
+    def of(cls, x: torch.Tensor, least: int = 1, tile: int | None = None) -> Slide:
+        """The division of dense x [N, C, H, W]: programs of so many values (TILE/2), at least so many columns."""
         n, c, h, w = x.shape
         last = not x.is_contiguous() or c > 1 == h * w
         bc = min(power_of_two(c), 64) if last else 1
-        bw = max(min(power_of_two(w), fused.TILE // 2 // bc), least)
+        bw = max(min(power_of_two(w), min(tile or fused.TILE, fused.TILE // 2) // bc), least)
         strides = (c * h * w, w * c, c, 1) if last else (c * h * w, w, 1, h * w)
         return cls((n, c, h, w), strides, ROWS, bw, bc)
 
@@ -62,6 +63,13 @@ class Slide:
     def tile(self) -> dict[str, int]:
         return {"ROWS": self.rows, "BW": self.bw, "BC": self.bc}
 
+    def bits(self, like: torch.Tensor) -> torch.Tensor | None:
+        """Room for a bit per value, [N, H, W, C / 8] bytes; None where a byte's eight channels do not lie together."""
+        n, c, h, w = self.size
+        if self.strides[3] != 1 or c % 8:
+            return None
+        return torch.empty(n, h, w, c // 8, device=like.device, dtype=torch.uint8)
+
     def sums(self, like: torch.Tensor) -> torch.Tensor:
         """Room for a sum per program, [N, programs, C] float32."""
         return torch.empty(self.size[0], self.programs, self.size[1], device=like.device, dtype=torch.float32)
@@ -71,24 +79,30 @@ def _filter(
     x: torch.Tensor,
     taps: tuple[float, float],
     enters: str = "plain",
-    u: torch.Tensor | None = None,
+    signs: torch.Tensor | None = None,
     bias: torch.Tensor | None = None,
     more: torch.Tensor | None = None,
     slope: float = 0.0,
     masks: bool = False,
     summed: bool = False,
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """The kernel `blur` on x, laid out as u where there is one: (y, sums [N, programs, C] of it if wanted)."""
-    x = dense(x) if u is None else like(x, u)
+    """The kernel `blur` on dense x: (y, sums [N, programs, C] of it if wanted). signs: bits, or what has them."""
     slide, y = Slide.of(x), torch.empty_like(x)
     sums = slide.sums(x) if summed else torch.empty(0, 0, 0, device=x.device)
+    other = x if signs is None else signs
     launch(
-        "blur", slide.grid,
-        x, x if u is None else u, x if bias is None else bias, x if more is None else more, y, sums, *slide.shape,
+        "triton_filter.blur", slide.grid,
+        x, other, other, x if bias is None else bias, x if more is None else more, y, sums, *slide.shape,
         slide.bands, *taps,
-        SLOPE=slope, ENTERS=enters, MASKS=masks, SUMS=summed, HAS_MORE=more is not None, num_warps=4, **slide.tile,
+        SLOPE=slope, ENTERS=enters, MASKS=masks, SUMS=summed, HAS_MORE=more is not None,
+        BITS=other.dtype == torch.uint8, num_warps=WARPS, **slide.tile,
     )  # fmt: skip
     return y, sums
+
+
+def _laid(g: torch.Tensor, signs: torch.Tensor) -> torch.Tensor:
+    """g as the values lay whose signs these are: bits are kept of channels-last tensors only."""
+    return g.contiguous(memory_format=torch.channels_last) if signs.dtype == torch.uint8 else like(g, signs)
 
 
 def two_taps(taps: tuple[float, ...], normalize: bool) -> tuple[float, float]:
@@ -103,7 +117,7 @@ class Blur(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, taps: tuple[float, float]) -> torch.Tensor:
         ctx.taps = taps
-        return _filter(x, taps)[0]
+        return _filter(dense(x), taps)[0]
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
@@ -116,21 +130,26 @@ def blur(x: torch.Tensor, taps: tuple[float, ...], normalize: bool) -> torch.Ten
 
 
 class _ActivationBlur(torch.autograd.Function):
-    """B(leaky(u)), u = x + bias; its derivative by x, v -> B(leaky'(u)·v), has an adjoint as cheap. Keeps x only."""
+    """B(leaky(u)), u = x + bias; its derivative by x, v -> B(leaky'(u)·v), has an adjoint as cheap.
+
+    Keeps the signs of u, as bits where eight channels lie together, else x.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, x: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float]
     ) -> torch.Tensor:
-        ctx.save_for_backward(x, bias)
+        signs = Slide.of(x).bits(x)
+        y, _ = _filter(x, taps, "activated", signs, bias=bias, slope=slope)
+        ctx.save_for_backward(x if signs is None else signs, bias)
         ctx.slope, ctx.taps = slope, taps
-        return _filter(x, taps, "activated", bias=bias, slope=slope)[0]
+        return y
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, bias = ctx.saved_tensors
+        signs, bias = ctx.saved_tensors
         wanted = weights_wanted(ctx, 1)
-        dx, db = _ActivationBlurGradient.apply(dy, x.detach(), bias.detach(), ctx.slope, ctx.taps, wanted)
+        dx, db = _ActivationBlurGradient.apply(dy, signs.detach(), bias.detach(), ctx.slope, ctx.taps, wanted)
         return dx, None if db is None else db.to(bias.dtype), None, None
 
 
@@ -139,24 +158,25 @@ class _ActivationBlurGradient(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, g: torch.Tensor, x: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float],
+        ctx: Any, g: torch.Tensor, signs: torch.Tensor, bias: torch.Tensor, slope: float, taps: tuple[float, float],
         summed: bool,
     ) -> tuple[torch.Tensor, torch.Tensor | None]:  # fmt: skip
         ctx.set_materialize_grads(False)
-        ctx.save_for_backward(x, bias)
-        ctx.slope, ctx.taps = slope, taps
-        dx, sums = _filter(g, taps, u=x, bias=bias, slope=slope, masks=True, summed=summed)
+        ctx.save_for_backward(signs, bias)
+        ctx.slope, ctx.taps, ctx.shape, ctx.dtype = slope, taps, g.shape, g.dtype
+        dx, sums = _filter(_laid(g, signs), taps, "plain", signs, bias, slope=slope, masks=True, summed=summed)
         return dx, sums.sum(dim=(0, 1)) if summed else None
 
     @staticmethod
     def backward(
         ctx: Any, ddx: torch.Tensor | None, ddb: torch.Tensor | None
     ) -> tuple[torch.Tensor | None, ...]:
-        x, bias = ctx.saved_tensors
+        signs, bias = ctx.saved_tensors
         if ddx is None and ddb is None:
             return None, None, None, None, None, None
-        ddx = torch.zeros_like(x) if ddx is None else ddx
-        return _ActivationBlurTangent.apply(ddx, ddb, x, bias, ctx.slope, ctx.taps), None, None, None, None, None
+        if ddx is None:
+            ddx = torch.zeros(ctx.shape, dtype=ctx.dtype, device=signs.device)
+        return _ActivationBlurTangent.apply(ddx, ddb, signs, bias, ctx.slope, ctx.taps), None, None, None, None, None
 
 
 class _ActivationBlurTangent(torch.autograd.Function):
@@ -164,17 +184,17 @@ class _ActivationBlurTangent(torch.autograd.Function):
 
     @staticmethod
     def forward(
-        ctx: Any, v: torch.Tensor, more: torch.Tensor | None, x: torch.Tensor, bias: torch.Tensor, slope: float,
+        ctx: Any, v: torch.Tensor, more: torch.Tensor | None, signs: torch.Tensor, bias: torch.Tensor, slope: float,
         taps: tuple[float, float],
     ) -> torch.Tensor:  # fmt: skip
-        ctx.save_for_backward(x, bias)
+        ctx.save_for_backward(signs, bias)
         ctx.slope, ctx.taps, ctx.has_more = slope, taps, more is not None
-        return _filter(v, taps, "masked", u=x, bias=bias, more=more, slope=slope)[0]
+        return _filter(_laid(v, signs), taps, "masked", signs, bias, more, slope)[0]
 
     @staticmethod
     def backward(ctx: Any, dy: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
-        x, bias = ctx.saved_tensors
-        dv, dmore = _ActivationBlurGradient.apply(dy, x, bias, ctx.slope, ctx.taps, ctx.has_more)
+        signs, bias = ctx.saved_tensors
+        dv, dmore = _ActivationBlurGradient.apply(dy, signs, bias, ctx.slope, ctx.taps, ctx.has_more)
         return dv, dmore, None, None, None, None
 
 

@@ -19,6 +19,7 @@ from stylegan.ops.fused import SLOPES, Plan, dense, launch, like, power_of_two
 
 MERGED = 8192  # partial sums that one program merges at once
 WARPS = 4  # of the two that slide
+SMALL_TILE = 512  # of `gradient_blur`, which keeps much for each value
 
 Taps = tuple[float, float]  # (outer, inner)
 
@@ -57,7 +58,7 @@ class _BlurEpilogue(torch.autograd.Function):
             "triton_blur.merge", (n, -(-c // some), 1), means, squares, merged, square, h, w, c,
             slide.bands, slide.programs, ROWS=slide.rows, BW=slide.bw, CHUNKS=chunks, BC=some, num_warps=fused.WARPS,
         )  # fmt: skip
-        plan = Plan.of(x)
+        plan = Plan.of(x, streams=True)
         launch(
             "apply", plan.grid, blurred, z, weight, bias, bias if style is None else style.contiguous(),
             merged, square, y, mean, rstd, *plan.shape, step, plan.tiles, 1, plan.p, eps,
@@ -98,7 +99,7 @@ def _gradients(ctx: Any, dy: torch.Tensor) -> list[torch.Tensor | None]:
         *plan.shape, step, plan.tiles, INSTANCE=True, **form, **plan.tile,
     )  # fmt: skip
     sums = parts.sum(dim=2)  # 2 N C
-    slide = fused_blur.Slide.of(x, least=2)
+    slide = fused_blur.Slide.of(x, least=2, tile=SMALL_TILE if plan.bc == 64 else 2 * SMALL_TILE)
     dx = torch.empty_like(x)
     biases, strengths = sides = torch.empty(2, plan.n, slide.programs, plan.c, device=x.device, dtype=torch.float32)
     launch(

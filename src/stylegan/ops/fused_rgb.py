@@ -5,7 +5,8 @@ gradients to further passes over the largest tensors there are. Here each of tho
 done with it, and images stay as they are: of any strides and type, planar float32 as a rule.
 
 Two linear maps of images x [N, K, H, W] and features f, in which m = leaky'(y) of a given y, or 1, are each other's
-derivatives, and so serve every order (R1 needs two):
+derivatives, and so serve every order (R1 needs two); of y only the signs are kept, as bits where eight channels lie
+together:
 
     expand(x, w, b) = m·(E(x, w) + b)                                  features; E: sum over image channels
     contract(f, x, w) = A(m·f, w), outer(x, m·f), sum of m·f           image, [C, K], [C]; A: sum over features
@@ -54,6 +55,13 @@ class Form:
         """The same features, lying so."""
         return features.contiguous(memory_format=self.layout)
 
+    def bits(self, image: torch.Tensor, channels: int) -> torch.Tensor | None:
+        """Room for a bit per value, [N, P, C / 8] bytes; None where a byte's eight channels do not lie together."""
+        n, _, h, w = image.shape
+        if not self.last or channels % 8:
+            return None
+        return torch.empty(n, h * w, channels // 8, dtype=torch.uint8, device=image.device)
+
     def strides(self, pixels: int, channels: int) -> tuple[int, int, int]:
         """Of sample, pixel and channel."""
         return (pixels * channels, channels, 1) if self.last else (pixels * channels, 1, pixels)
@@ -69,16 +77,17 @@ class Plan:
     bc: int
 
     @classmethod
-    def of(cls, n: int, p: int, c: int) -> Plan:
+    def of(cls, n: int, p: int, c: int, only_sums: bool = False) -> Plan:
+        """only_sums: for a kernel that writes nothing else, which keeps several values for each of a tile's."""
         bc = power_of_two(c)
-        bp = min(power_of_two(p), max(fused.TILE // bc, 1))
+        bp = min(power_of_two(p), max((fused.TILE // 2 if only_sums else 2 * fused.TILE) // bc, 1))
         count = -(-p // bp)
-        tiles = -(-count // max(-(-fused.PROGRAMS // n), 1))
+        tiles = -(-count // max(-(-2 * fused.PROGRAMS // n), 1))
         return cls(-(-count // tiles), tiles, bp, bc)
 
     @property
     def constants(self) -> dict[str, int]:
-        return {"BP": self.bp, "BC": self.bc, "num_warps": fused.WARPS}
+        return {"BP": self.bp, "BC": self.bc, "num_warps": fused.WARPS // 2}
 
 
 def _summed(sums: torch.Tensor, w: torch.Tensor, by_channel: bool) -> tuple[torch.Tensor, torch.Tensor]:
@@ -96,24 +105,30 @@ def _expand(
     bias: torch.Tensor | None = None,
     mask: torch.Tensor | None = None,
     features: torch.Tensor | None = None,
+    signs: torch.Tensor | None = None,
     activates: bool = False,
     stores: bool = True,
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-    """The kernel `expand`: (features, outer(image, features given), sum of the image); None where not wanted."""
+    """The kernel `expand`: (features, outer(image, features given), sum of the image); None where not wanted.
+
+    mask: features whose signs count, or their bits; signs: bits to be written.
+    """
     (n, k, h, width), c = image.shape, w.shape[0]
     plan, sums = Plan.of(n, h * width, c), features is not None
+    bits = signs if mask is None or mask.dtype != torch.uint8 else mask
     other = mask if features is None else features
+    other = None if other is bits else other
     out = form.empty(image, c) if stores else None
     rows = torch.empty(n * plan.chunks if sums else 0, k * c + k, device=image.device, dtype=torch.float32)
     by_channel = w.stride(0) >= w.stride(1)
     launch(
         "triton_rgb.expand", (plan.chunks, n, 1),
         image, w, w if bias is None else bias, image if other is None else form.laid(other),
-        rows if out is None else out, rows,
+        image if bits is None else bits, rows if out is None else out, rows,
         h * width, c, width, *image.stride(), *w.stride(), *form.strides(h * width, c),
         *((k, 1) if by_channel else (1, c)), plan.tiles,
-        SLOPE=form.slope, HAS_BIAS=bias is not None, ACTIVATES=activates, MASKS=mask is not None, STORES=stores,
-        SUMS=sums, PACKED=form.packed, K=k, **plan.constants,
+        SLOPE=form.slope, HAS_BIAS=bias is not None, ACTIVATES=activates, MASKS=mask is not None,
+        BITS=bits is not None, STORES=stores, SUMS=sums, PACKED=form.packed, K=k, **plan.constants,
     )  # fmt: skip
     return (out, *(_summed(rows, w, by_channel) if sums else (None, None)))
 
@@ -130,18 +145,20 @@ def _contract(
 ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
     """The kernel `contract`: (image of a shape and dtype, if any; outer(image given, f) and sum of f, if it is)."""
     (n, k, h, width), c = shape, w.shape[0]
-    plan, sums, f = Plan.of(n, h * width, c), image is not None, form.laid(f)
+    plan, sums, f = Plan.of(n, h * width, c, only_sums=dtype is None), image is not None, form.laid(f)
     out = None if dtype is None else torch.empty(shape, dtype=dtype, device=f.device)
     rows = torch.empty(n * plan.chunks if sums else 0, k * c + c, device=f.device, dtype=torch.float32)
+    bits = mask if mask is not None and mask.dtype == torch.uint8 else None
+    whole = f if mask is None or bits is not None else form.laid(mask)
     by_channel = w.stride(0) >= w.stride(1)
     launch(
         "triton_rgb.contract", (plan.chunks, n, 1),
-        f, w, w if bias is None else bias, f if mask is None else form.laid(mask), f if image is None else image,
+        f, w, w if bias is None else bias, whole, f if bits is None else bits, f if image is None else image,
         rows if out is None else out, rows,
         h * width, c, width, *((0, 0, 0, 0) if image is None else image.stride()), k * h * width, h * width,
         *w.stride(), *form.strides(h * width, c), *((k, 1) if by_channel else (1, c)), plan.tiles,
-        SLOPE=form.slope, HAS_BIAS=bias is not None, MASKS=mask is not None, STORES=out is not None,
-        SUMS=sums, PACKED=form.packed, K=k, **plan.constants,
+        SLOPE=form.slope, HAS_BIAS=bias is not None, MASKS=mask is not None,
+        BITS=bits is not None, STORES=out is not None, SUMS=sums, PACKED=form.packed, K=k, **plan.constants,
     )  # fmt: skip
     return (out, *(_summed(rows, w, by_channel) if sums else (None, None)))
 
@@ -165,13 +182,14 @@ class _Expand(torch.autograd.Function):
 
 
 class _Activated(torch.autograd.Function):
-    """leaky(E(x, w) + b); keeps its output, which the next layer keeps anyway."""
+    """leaky(E(x, w) + b); keeps the signs of its output, or all of it, which the next layer keeps anyway."""
 
     @staticmethod
     def forward(ctx: Any, x: torch.Tensor, w: torch.Tensor, b: torch.Tensor, form: Form) -> torch.Tensor:
-        y = _expand(x, w, form, bias=b, activates=True)[0]
+        signs = form.bits(x, len(w))
+        y = _expand(x, w, form, bias=b, signs=signs, activates=True)[0]
         assert y is not None
-        ctx.save_for_backward(x, w, y)
+        ctx.save_for_backward(x, w, y if signs is None else signs)
         ctx.form, ctx.bias_type = form, b.dtype
         return y
 

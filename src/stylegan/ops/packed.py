@@ -25,8 +25,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from stylegan.ops import fused_ring
+from stylegan.ops import fused_ring, paired
 from stylegan.ops.conv import conv2d, weights_wanted
+from stylegan.ops.prepared import keeps
 from stylegan.ops.switch import exporting, fast
 
 Taps = tuple[float, ...] | None
@@ -142,12 +143,19 @@ def _positions(kernel: int, taps: Taps, normalize: bool, dtype: torch.dtype, dev
         return values.to(device, dtype)
 
 
+@keeps
 def packed_kernel(w: torch.Tensor) -> torch.Tensor:
     """[O, I, k, k] of a full-size convolution (k 1 or 3) -> [4O, 4I, k, k], the same convolution of packed tensors."""
     k = w.shape[2]
     m = _positions(k, None, False, w.dtype, w.device)
     out = torch.einsum("yuas,xvbt,oist->yxouviab", m, m, w)
     return out.reshape(4 * w.shape[0], 4 * w.shape[1], k, k)
+
+
+@keeps
+def unfolded_kernel(w: torch.Tensor, taps: Taps) -> torch.Tensor:
+    """`folded_kernel` of the convolution whose adjoint upscales, convolves with w and blurs: [Cin, 4Cout, 3, 3]."""
+    return folded_kernel(w.flip(2, 3).transpose(0, 1) * 4.0, taps)
 
 
 def folded_kernel(w: torch.Tensor, taps: Taps, normalize: bool = True) -> torch.Tensor:
@@ -168,8 +176,7 @@ def conv_downscale_packed(p: torch.Tensor, w: torch.Tensor, taps: Taps) -> torch
 
 def upscale_conv_packed(x: torch.Tensor, w: torch.Tensor, taps: Taps) -> torch.Tensor:
     """Blurred 3x3 convolution of the nearest-upscaled image: [N, Cin, h, w] -> packed [N, 4Cout, h, w]."""
-    adjoint = w.flip(2, 3).transpose(0, 1) * 4.0  # Cin Cout 3 3
-    return _Up.apply(x, folded_kernel(adjoint, taps), taps is not None)
+    return _Up.apply(x, unfolded_kernel(w, taps), taps is not None)
 
 
 # --- the folded convolution, its adjoint and its weight gradient: each other's derivatives ---------------------
@@ -220,7 +227,8 @@ def _outside(axis: int, half: torch.Tensor) -> torch.Tensor:
 
 
 def _down(p: torch.Tensor, k: torch.Tensor, ring: bool) -> torch.Tensor:
-    y = F.conv2d(p, k, padding=1)
+    y = paired.forward(p, k, 1, 1)
+    y = F.conv2d(p, k, padding=1) if y is None else y
     if ring and fused_ring.serves(p, len(k)):
         fused_ring.down(y, p, k)
         return y
@@ -251,7 +259,8 @@ def _kernel_gradient(p: torch.Tensor, y: torch.Tensor, k: torch.Tensor, padding:
 
 
 def _weight(p: torch.Tensor, y: torch.Tensor, shape: tuple[int, ...], ring: bool) -> torch.Tensor:
-    dk = _kernel_gradient(p, y, p.new_empty(shape), (1, 1))
+    dk = paired.weight_gradient(p, y, 1, 1, shape)
+    dk = _kernel_gradient(p, y, p.new_empty(shape), (1, 1)) if dk is None else dk
     if ring and fused_ring.serves(p, y.shape[1]):
         fused_ring.weight(dk, p, y)
         return dk

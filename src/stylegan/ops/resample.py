@@ -17,6 +17,7 @@ import torch.nn.functional as F
 
 from stylegan.ops import fused, fused_blur, fused_layer, fused_weights
 from stylegan.ops.conv import conv2d, conv_transpose2d
+from stylegan.ops.prepared import keeps
 from stylegan.ops.style import bias_activate, style_epilogue
 from stylegan.ops.switch import exporting, fast, kernels
 
@@ -144,6 +145,7 @@ def _four_shifts_adjoint(w: torch.Tensor) -> torch.Tensor:
     return _shifted(w, True, 1.0)
 
 
+@keeps
 def _shifted(w: torch.Tensor, adjoint: bool, gain: float) -> torch.Tensor:
     """As a matrix product: with 512 channels that takes a tenth of the time of padding, shifting and adding.
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import torch
 
-from stylegan.ops import fused_rgb
+from stylegan.ops import fused_image, fused_rgb
 from stylegan.ops.conv import conv2d
 from stylegan.ops.packed import from_pixels, pack_image, packed_conv2d, pixels, unpack_image
-from stylegan.ops.style import bias_activate
+from stylegan.ops.style import bias_activate, style_epilogue
 from stylegan.ops.switch import kernels, laid_out
 
 
@@ -45,6 +45,32 @@ def to_rgb(features: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor, pac
     if packed:
         return unpack_image(from_pixels(_add(pixels(packed_conv2d(features, weight)), bias)), wide)
     return _add(conv2d(features, weight), bias).to(wide)
+
+
+def styled_to_rgb(
+    x: torch.Tensor,
+    noise: torch.Tensor | None,
+    strength: torch.Tensor | None,
+    bias: torch.Tensor,
+    style: torch.Tensor | None,
+    nonlinearity: str,
+    pixel: bool,
+    instance: bool,
+    eps: float,
+    weight: torch.Tensor,
+    image_bias: torch.Tensor,
+    packed: bool = False,
+) -> torch.Tensor:
+    """to_rgb of ops.style.style_epilogue of x; packed: of `ops.packed.pixels`.
+
+    Fast where no gradient is wanted, with instance norm above 32x32: what lies between is not written.
+    """
+    if instance and not pixel and fused_image.serves(x, weight):
+        return fused_image.styled_to_rgb(
+            x, noise, strength, bias, style, nonlinearity, eps, weight, image_bias, packed
+        )
+    x = style_epilogue(x, noise, strength, bias, style, nonlinearity, pixel, instance, eps)
+    return to_rgb(from_pixels(x) if packed else x, weight, image_bias, packed)
 
 
 def _add(x: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:

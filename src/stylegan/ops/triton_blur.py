@@ -3,7 +3,7 @@
 """Triton kernels of a layer that blurs before its epilogue; imported only where Triton is (see ops.switch.kernels).
 
 u = B(x) + strength·noise + bias,  t = leaky(u),  y = (t − mean)·rstd·(scale + 1) + shift, B the blur: three symmetric
-taps (outer, inner, outer), separable, zero padding. As in `triton_kernels.blur`, a program slides down a band of ROWS
+taps (outer, inner, outer), separable, zero padding. As in `triton_filter.blur`, a program slides down a band of ROWS
 rows of BW columns and BC channels of one sample; programs lie as bands within columns. No atomics: each program leaves
 one row of partial sums.
 """
@@ -13,7 +13,8 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from stylegan.ops.triton_kernels import _leaky, _parameters, _row, _style
+from stylegan.ops.triton_filter import _row
+from stylegan.ops.triton_kernels import _leaky, _parameters, _style
 
 
 @triton.jit
@@ -35,12 +36,16 @@ def blur_statistics(
     base = n.to(tl.int64) * sn
     xn, yn, zs = x + base, y + base, noise + n.to(tl.int64) * zn
     first = band * ROWS
-    above = _row(xn, xn, b, b, first - 1, H, W, q, channels, c, sh, sw, sc, outer, inner, SLOPE, "plain")
-    here = _row(xn, xn, b, b, first, H, W, q, channels, c, sh, sw, sc, outer, inner, SLOPE, "plain")
+    above, _ = _row(
+        xn, xn, xn, b, b, first - 1, H, W, q, c, c, C, sh, sw, sc, outer, inner, SLOPE, "plain", False, BW, BC
+    )
+    here, _ = _row(xn, xn, xn, b, b, first, H, W, q, c, c, C, sh, sw, sc, outer, inner, SLOPE, "plain", False, BW, BC)
     mean, square = tl.zeros([BW, BC], tl.float32), tl.zeros([BW, BC], tl.float32)
     for i in range(ROWS):
         r = first + i
-        below = _row(xn, xn, b, b, r + 1, H, W, q, channels, c, sh, sw, sc, outer, inner, SLOPE, "plain")
+        below, _ = _row(
+            xn, xn, xn, b, b, r + 1, H, W, q, c, c, C, sh, sw, sc, outer, inner, SLOPE, "plain", False, BW, BC
+        )
         out = (inner * here + outer * (above + below)).to(y.dtype.element_ty)
         present = (q < W) & (q * 0 + r < H)
         inside = present[:, None] & channels

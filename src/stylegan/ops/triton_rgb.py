@@ -15,6 +15,9 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
+from stylegan.ops.triton_activation import _unpacked_bits
+from stylegan.ops.triton_kernels import _before, _combined, _leaky, _parameters, _style
+
 
 @triton.jit
 def _places(q, W, ih, iw, PACKED: tl.constexpr):
@@ -39,6 +42,30 @@ def _read(at, step, inside, K: tl.constexpr):
     if K > 3:
         x3 = tl.load(at + 3 * step, mask=inside, other=0.0).to(tl.float32)
     return x0, x1, x2, x3
+
+
+@triton.jit
+def _positive(y, bits, at, eighth, inside, whole, BITS: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr):
+    """Whether y > 0 at some places [BP, BC]: from bits at [BP, BC / 8], or from y."""
+    if BITS:
+        return _unpacked_bits(tl.load(bits + eighth, mask=whole, other=0), BP, BC)
+    return tl.load(y + at, mask=inside, other=0.0).to(tl.float32) > 0
+
+
+@triton.jit
+def _expanded(w, b, wk, x0, x1, x2, x3, channels, HAS_BIAS: tl.constexpr, K: tl.constexpr):
+    """E(x) + bias of the channels whose weights lie at w and biases at b, from image channels x_k [BP]: [BP, ...]."""
+    w0, w1, w2, w3 = _read(w, wk, channels, K)
+    v = w0[None, :] * x0[:, None]
+    if HAS_BIAS:
+        v += tl.load(b, mask=channels, other=0.0).to(tl.float32)[None, :]
+    if K > 1:
+        v += w1[None, :] * x1[:, None]
+    if K > 2:
+        v += w2[None, :] * x2[:, None]
+    if K > 3:
+        v += w3[None, :] * x3[:, None]
+    return v
 
 
 @triton.jit
@@ -68,13 +95,14 @@ def _store_outer(row, s0, s1, s2, s3, step, inside, K: tl.constexpr):
 
 @triton.jit
 def expand(
-    image, weight, bias, f, out, sums, P, C, W, sample, ik, ih, iw, wc, wk, sn, sp, sc, gc, gk, tiles,
-    SLOPE: tl.constexpr, HAS_BIAS: tl.constexpr, ACTIVATES: tl.constexpr, MASKS: tl.constexpr,
+    image, weight, bias, f, bits, out, sums, P, C, W, sample, ik, ih, iw, wc, wk, sn, sp, sc, gc, gk, tiles,
+    SLOPE: tl.constexpr, HAS_BIAS: tl.constexpr, ACTIVATES: tl.constexpr, MASKS: tl.constexpr, BITS: tl.constexpr,
     STORES: tl.constexpr, SUMS: tl.constexpr, PACKED: tl.constexpr,
     K: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """out = E(image) + bias [C]; ACTIVATES: leaky of that, MASKS: times leaky'(f). STORES: whether it is wanted.
 
+    BITS: ACTIVATES leaves a bit for each value, whether it is positive, [N, P, C / 8]; MASKS reads those, not f.
     SUMS: each program's sums of image[k]·f[c] (gc and gk apart) and then of image[k]: [programs, K·C + K].
     """
     chunk, n = tl.program_id(0), tl.program_id(1)
@@ -95,6 +123,18 @@ def expand(
         x0, x1, x2, x3 = _read(start + _places(q, W, ih, iw, PACKED), ik, q < P, K)
         at = base + q[:, None] * sp + c[None, :] * sc
         inside = (q < P)[:, None] & channels[None, :]
+        eighth, whole = at, inside
+        if BITS:
+            e = tl.arange(0, BC // 8)
+            eighth = base // 8 + q[:, None] * (C // 8) + e[None, :]
+            whole = (q < P)[:, None] & (e < C // 8)[None, :]
+            if ACTIVATES:  # worked out anew for each place in a byte: to gather eight values costs more
+                eight = tl.zeros([BP, BC // 8], tl.int32)
+                for k in tl.static_range(8):
+                    o = 8 * e + k
+                    u = _expanded(weight + o * wc, bias + o, wk, x0, x1, x2, x3, o < C, HAS_BIAS, K)
+                    eight += (u > 0).to(tl.int32) << k
+                tl.store(bits + eighth, eight.to(tl.uint8), mask=whole)
         if STORES:
             v = b[None, :] + w0[None, :] * x0[:, None]
             if K > 1:
@@ -106,7 +146,7 @@ def expand(
             if ACTIVATES:
                 v = tl.where(v > 0, v, v * SLOPE)
             if MASKS:
-                v = tl.where(tl.load(f + at, mask=inside, other=0.0).to(tl.float32) > 0, v, v * SLOPE)
+                v = tl.where(_positive(f, bits, at, eighth, inside, whole, BITS, BP, BC), v, v * SLOPE)
             tl.store(out + at, v.to(out.dtype.element_ty), mask=inside)
         if SUMS:
             g = tl.load(f + at, mask=inside, other=0.0).to(tl.float32)
@@ -138,13 +178,14 @@ def _contracted(f, w, bias, k, HAS_BIAS: tl.constexpr):
 
 @triton.jit
 def contract(
-    f, weight, bias, y, image, out, sums, P, C, W, sample, ik, ih, iw, on, ok, wc, wk, sn, sp, sc, gc, gk, tiles,
-    SLOPE: tl.constexpr, HAS_BIAS: tl.constexpr, MASKS: tl.constexpr,
+    f, weight, bias, y, bits, image, out, sums, P, C, W, sample, ik, ih, iw, on, ok, wc, wk, sn, sp, sc, gc, gk, tiles,
+    SLOPE: tl.constexpr, HAS_BIAS: tl.constexpr, MASKS: tl.constexpr, BITS: tl.constexpr,
     STORES: tl.constexpr, SUMS: tl.constexpr, PACKED: tl.constexpr,
     K: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr,
 ):  # fmt: skip
     """out = A(f) + bias [K], a contiguous image; MASKS: of f·leaky'(y) instead of f. STORES: whether it is wanted.
 
+    BITS: MASKS takes the signs of y from the bits that `expand` left.
     SUMS: each program's sums of image[k]·f[c] (gc and gk apart) and then of f[c], masked too: [programs, K·C + C].
     """
     chunk, n = tl.program_id(0), tl.program_id(1)
@@ -161,7 +202,12 @@ def contract(
         inside = (q < P)[:, None] & channels[None, :]
         g = tl.load(f + at, mask=inside, other=0.0).to(tl.float32)
         if MASKS:
-            g = tl.where(tl.load(y + at, mask=inside, other=0.0).to(tl.float32) > 0, g, g * SLOPE)
+            eighth, whole = at, inside
+            if BITS:
+                e = tl.arange(0, BC // 8)
+                eighth = base // 8 + q[:, None] * (C // 8) + e[None, :]
+                whole = (q < P)[:, None] & (e < C // 8)[None, :]
+            g = tl.where(_positive(y, bits, at, eighth, inside, whole, BITS, BP, BC), g, g * SLOPE)
         if SUMS:
             x0, x1, x2, x3 = _read(start + _places(q, W, ih, iw, PACKED), ik, q < P, K)
             s0, s1, s2, s3 = _add_outer(s0, s1, s2, s3, g, x0, x1, x2, x3, K)
@@ -179,3 +225,36 @@ def contract(
         row = sums + (n * tl.num_programs(0) + chunk) * (K * C + C)
         _store_outer(row + c * gc, s0, s1, s2, s3, gk, channels, K)
         tl.store(row + K * C + c, tl.sum(total, axis=0), mask=channels)
+
+
+@triton.jit
+def apply_contract(
+    x, noise, strength, bias, style, means, squares, weight, image_bias, out,
+    P, C, W, sn, sp, sc, zn, on, ok, wc, wk, tiles, chunks, size, eps,
+    SLOPE: tl.constexpr, HAS_NOISE: tl.constexpr, HAS_STYLE: tl.constexpr, PACKED: tl.constexpr,
+    K: tl.constexpr, BP: tl.constexpr, BC: tl.constexpr, CHUNKS: tl.constexpr,
+):  # fmt: skip
+    """out = A(y) + image_bias [K], y what `triton_kernels.apply` would write, rounded as there; a contiguous image."""
+    chunk, n = tl.program_id(0), tl.program_id(1)
+    c = tl.arange(0, BC)
+    s, b = _parameters(strength, bias, c, C, HAS_NOISE)
+    scale, shift = _style(style, n, c, C, HAS_STYLE)
+    mean, rstd = _combined(means, squares, n, c, P, C, chunks, size, eps, CHUNKS)
+    scale = scale * rstd
+    shift = shift - mean * scale
+    w0, w1, w2, w3 = _read(weight + c * wc, wk, c < C, K)
+    base = n.to(tl.int64) * sn
+    zs, to = noise + n.to(tl.int64) * zn, out + n.to(tl.int64) * on
+    for i in range(tiles):
+        q = (chunk * tiles + i) * BP + tl.arange(0, BP)
+        inside = (q < P)[:, None] & (c < C)[None, :]
+        t = _leaky(_before(x + base + q[:, None] * sp + c[None, :] * sc, zs, s, b, q, P, inside, HAS_NOISE), SLOPE)
+        y = (t * scale[None, :] + shift[None, :]).to(x.dtype.element_ty).to(tl.float32)
+        p = to + _places(q, W, W, 1, PACKED)
+        tl.store(p, _contracted(y, w0, image_bias, 0, True).to(out.dtype.element_ty), mask=q < P)
+        if K > 1:
+            tl.store(p + ok, _contracted(y, w1, image_bias, 1, True).to(out.dtype.element_ty), mask=q < P)
+        if K > 2:
+            tl.store(p + 2 * ok, _contracted(y, w2, image_bias, 2, True).to(out.dtype.element_ty), mask=q < P)
+        if K > 3:
+            tl.store(p + 3 * ok, _contracted(y, w3, image_bias, 3, True).to(out.dtype.element_ty), mask=q < P)

@@ -8,9 +8,11 @@ from typing import Any
 import torch
 
 from stylegan.ops import fused_weights
+from stylegan.ops.prepared import keeps
 from stylegan.ops.switch import exporting
 
 
+@keeps
 def scaled(weight: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tensor:
     """weight·scale in another type, laid out as the weight is; multiplied in float32 or float64, then rounded once."""
     if dtype == weight.dtype or exporting():

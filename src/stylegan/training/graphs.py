@@ -92,7 +92,7 @@ class StaticHalves:
             parameter.grad = gradient
         return static
 
-    def finish(self, static: StaticHalf, finish: Finish) -> None:
+    def finish(self, trainer: Trainer, static: StaticHalf, finish: Finish) -> None:
         """What follows the pass: as it is at first, which makes the optimizer's state, then as a graph."""
         if static.graph is None or self.setting == "off" or static.finished == 0:
             static.finished += 1
@@ -104,6 +104,8 @@ class StaticHalves:
             finish(*static.answer)
         else:
             static.finish_graph.replay()
+            for network in (trainer.G, trainer.G_ema):  # a graph changes weights without a sign (networks.replay)
+                torch.autograd.graph.increment_version([*network.parameters(), *network.buffers()])
 
     def _capture(self, work: Callable[[], Any], required: bool = True) -> Any:
         """A graph of work that ran before; None, and graphs off from then on, where that fails.

@@ -20,7 +20,7 @@ from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.ops.switch import ops_mode, using_ops
 from stylegan.snapshot import save_snapshot
-from stylegan.training import checkpoint, memory, preview, rates, schedule, setup, transfer
+from stylegan.training import checkpoint, memory, preview, rates, schedule, setup, statistics, transfer
 from stylegan.training.batches import Batches, check_schedule
 from stylegan.training.checkpoint import Progress
 from stylegan.training.eta import Eta, human_time
@@ -30,7 +30,7 @@ from stylegan.training.report import Report, averages, memory_gb
 from stylegan.training.run import RunFolder, git_revision
 from stylegan.training.scoring import Scoring
 from stylegan.training.signals import Signals
-from stylegan.training.step import HEALTH, Trainer
+from stylegan.training.step import Trainer
 from stylegan.training.watchdog import Watchdog
 from stylegan.training.writer import Writer
 
@@ -307,7 +307,7 @@ class _Session:
             "tick": progress.tick,
             "nimg": progress.nimg,
             "kimg": progress.nimg / 1000,
-            "loss": {name: value for name, value in means.items() if name not in HEALTH},
+            "loss": {name: value for name, value in means.items() if name not in statistics.HEALTH},
             "schedule": {"lod": point.lod, "resolution": point.resolution, "batch": point.batch, "lr": point.g_lr,
                          "phase": point.phase},
             "time": {"seconds": round(progress.seconds, 3), "images_per_second": 1 / rate, "memory_gb": memory,

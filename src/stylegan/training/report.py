@@ -15,7 +15,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from stylegan.training.step import STATISTICS
+from stylegan.training.statistics import STATISTICS
 
 
 def averages(statistics: torch.Tensor) -> dict[str, float]:

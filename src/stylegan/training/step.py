@@ -18,6 +18,7 @@ from stylegan import lod as lods
 from stylegan.config import Config
 from stylegan.distributed import Processes
 from stylegan.networks import Discriminator, Generator
+from stylegan.ops.branches import Branch
 from stylegan.ops.fade import fade_reals
 from stylegan.ops.switch import laid_out
 from stylegan.training import losses
@@ -28,13 +29,7 @@ from stylegan.training.ema import ema_beta, update_ema
 from stylegan.training.graphs import Finish, Half, Pass, StaticHalf, StaticHalves
 from stylegan.training.memory import OutOfMemory, is_out_of_memory
 from stylegan.training.schedule import Point
-
-# what a pair of steps reports, summed over the steps of a tick; penalty steps are counted apart
-STATISTICS = (
-    "steps", "loss_d", "loss_g", "score_real", "score_fake", "sign_real", "penalty", "penalty_steps",
-    "sign_fake", "grad_g", "grad_d",
-)  # fmt: skip
-HEALTH = STATISTICS[-3:]  # those that are reported with the measures of `stylegan.training.health`
+from stylegan.training.statistics import STATISTICS, gradient_norm, means
 
 
 @dataclass
@@ -67,6 +62,7 @@ class Trainer:
         self._half_done = -1  # nimg of the step whose D half is done
         self.given: dict[str, torch.Tensor] | None = None  # what a half step takes instead of drawing it (graphs)
         self.halves = StaticHalves(config, device)
+        self.branch = Branch(device)
         self.statistics = torch.zeros(len(STATISTICS), device=device)
         self.augment_p = torch.tensor(config.augment.p, device=device)  # probability of each transformation
         self._set_precision()
@@ -119,19 +115,15 @@ class Trainer:
 
         def one_pass(part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
             lod = self._lod(point)
-            fakes, w = self._fakes("d", point, lod, nimg, part, part.labels)
-            reals = self._reals(part, lod, nimg, point.batch)
-            loss, penalty, real_scores, fake_scores = self._d_loss(
-                reals, fakes, part, lod, nimg, point.batch, penalised
-            )
+            loss, penalty, real_scores, fake_scores, w = self._d_loss(point, part, lod, nimg, penalised)
             total = loss if penalty is None else loss + penalty * config.penalty_interval
             total.sum().div(point.batch).backward()
-            row = _statistics(point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores)
+            row = means(point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores)
             return row, w.sum(dim=0) / point.batch
 
         def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
             sums[STATISTICS.index("penalty_steps")].fill_(float(penalised and self._has_penalty))
-            sums[STATISTICS.index("grad_d")].copy_(_gradient_norm(self.D))
+            sums[STATISTICS.index("grad_d")].copy_(gradient_norm(self.D))
             self.statistics += sums
             self._adapt_augmentation(sums, point.batch)
             self.adam_d.update()
@@ -164,10 +156,10 @@ class Trainer:
             else:
                 loss = losses.g_wgan(fake_scores)
             loss.sum().div(point.batch).backward()
-            return _statistics(point.batch, loss_g=loss), w.detach().sum(dim=0) / point.batch
+            return means(point.batch, loss_g=loss), w.detach().sum(dim=0) / point.batch
 
         def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
-            sums[STATISTICS.index("grad_g")].copy_(_gradient_norm(self.G))
+            sums[STATISTICS.index("grad_g")].copy_(gradient_norm(self.G))
             self.statistics += sums
             self.adam_g.update()
             self.G.update_w_avg(mean_w)
@@ -198,7 +190,7 @@ class Trainer:
         if static is None:
             finish(sums, mean_w)
         else:
-            self.halves.finish(static, finish)
+            self.halves.finish(self, static, finish)
 
     def _lod(self, point: Point) -> float:
         """The lod of a pass; where its inputs are given, its fade is one of them."""
@@ -223,22 +215,27 @@ class Trainer:
         return config.kind == "wgan-gp" or config.r1_gamma > 0 or config.r2_gamma > 0
 
     def _d_loss(
-        self,
-        reals: torch.Tensor,
-        fakes: torch.Tensor,
-        part: MicroBatch,
-        lod: float,
-        nimg: int,
-        batch: int,
-        penalised: bool,
-    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor]:
-        """(loss [n, 1], penalty [n, 1] or None, real scores [n, 1], fake scores [n, 1])."""
-        config = self.config.loss
+        self, point: Point, part: MicroBatch, lod: float, nimg: int, penalised: bool
+    ) -> tuple[torch.Tensor, torch.Tensor | None, torch.Tensor, torch.Tensor, torch.Tensor]:
+        """(loss [n, 1], penalty [n, 1] or None, real scores [n, 1], fake scores [n, 1], w [n, D])."""
+        config, batch = self.config.loss, point.batch
         r1, r2 = penalised and config.r1_gamma > 0, penalised and config.r2_gamma > 0
-        reals.requires_grad_(r1)
-        fakes.requires_grad_(r2)
-        real_scores = self.D(self._augmented(reals, "reals", part, nimg, batch), part.labels, lod)
-        fake_scores = self.D(self._augmented(fakes, "fakes", part, nimg, batch), part.labels, lod)
+
+        def scores(images: torch.Tensor, purpose: str) -> torch.Tensor:
+            return self.D(self._augmented(images, purpose, part, nimg, batch), part.labels, lod)
+
+        penalties = []
+        with self.branch.beside(self.given is not None):  # of a graph
+            fakes, w = self._fakes("d", point, lod, nimg, part, part.labels)
+            fakes.requires_grad_(r2)
+            fake_scores = scores(fakes, "fakes")
+            if r2:
+                penalties.append(losses.r1_penalty(fake_scores, fakes, config.r2_gamma, lod))
+        reals = self._reals(part, lod, nimg, batch).requires_grad_(r1)
+        real_scores = scores(reals, "reals")
+        if r1:
+            penalties.append(losses.r1_penalty(real_scores, reals, config.r1_gamma, lod))
+        self.branch.join()
         game = {
             "logistic": losses.d_logistic,
             "wgan-gp": losses.d_wgan,
@@ -246,20 +243,16 @@ class Trainer:
             "relativistic": losses.d_relativistic,
         }[config.kind]
         loss = game(real_scores, fake_scores)
-        penalties = []
-        if r1:
-            penalties.append(losses.r1_penalty(real_scores, reals, config.r1_gamma, lod))
-        if r2:
-            penalties.append(losses.r1_penalty(fake_scores, fakes, config.r2_gamma, lod))
         if config.kind == "wgan-gp":
             loss = loss + losses.drift_penalty(real_scores, config.wgan_drift)
             if penalised:
                 t = self._taken("between", lambda: self.draw_between(part, nimg, batch))
                 between = losses.interpolate(reals.detach(), fakes.detach(), t).requires_grad_(True)
-                scores = self.D(self._augmented(between, "fakes", part, nimg, batch), part.labels, lod)
-                penalties.append(losses.wgan_penalty(scores, between, config.wgan_lambda, config.wgan_target, lod))
+                penalties.append(
+                    losses.wgan_penalty(scores(between, "fakes"), between, config.wgan_lambda, config.wgan_target, lod)
+                )
         penalty = torch.stack(penalties).sum(dim=0)[:, None] if penalties else None
-        return loss, penalty, real_scores, fake_scores
+        return loss, penalty, real_scores, fake_scores, w
 
     def _draw(self, purpose: str, point: Point, nimg: int) -> tuple[LatentDraw, int]:
         seed = self.config.training.seed
@@ -300,11 +293,11 @@ class Trainer:
 
     def _reals(self, part: MicroBatch, lod: float, nimg: int, batch: int) -> torch.Tensor:
         """Real images as the discriminator sees them: [-1, 1], mirrored, cross-faded; [n, C, h, w]."""
-        images = part.images.to(self.processes.device, non_blocking=True).float() / 127.5 - 1.0
-        if self.config.data.mirror:
+        images = part.images.to(self.processes.device, non_blocking=True)
+        if self.config.data.mirror:  # while a value is one byte
             flip = self._taken("flips", lambda: self.draw_flips(part, nimg, batch))
             images = torch.where(flip[:, None, None, None], images.flip(3), images)
-        return fade_reals(images, lod)
+        return fade_reals(images.div(127.5).sub_(1.0), lod)
 
     def _augmented(self, images: torch.Tensor, purpose: str, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """What the discriminator is shown of images [n, C, h, w]: the same unless config.augment says otherwise."""
@@ -380,20 +373,3 @@ class Trainer:
         """Sums gradients (and small extras) over the processes."""
         gradients = [p.grad for p in network.parameters() if p.grad is not None]
         self.processes.sum_([*gradients, *extra])
-
-
-def _gradient_norm(network: torch.nn.Module) -> torch.Tensor:
-    """Norm of all gradients of the global batch together; stays on the device."""
-    gradients = [p.grad for p in network.parameters() if p.grad is not None]
-    return torch.nn.utils.get_total_norm(gradients)
-
-
-def _statistics(batch: int, **values: torch.Tensor | None) -> torch.Tensor:
-    """A row of STATISTICS from per-sample values, as their share of the global batch's mean."""
-    for kind in ("real", "fake"):
-        scores = values.get(f"score_{kind}")
-        values[f"sign_{kind}"] = None if scores is None else scores.sign()
-    device = next(value.device for value in values.values() if value is not None)
-    zero = torch.zeros((), device=device)
-    sums = [zero if (value := values.get(name)) is None else value.detach().float().sum() for name in STATISTICS]
-    return torch.stack(sums) / batch

@@ -1,0 +1,34 @@
+"""What processes add up, tensor by tensor, however it lies."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from stylegan.distributed import Processes
+
+
+def test_sums_are_written_where_the_tensors_lie(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[torch.Tensor] = []
+
+    def doubled(flat: torch.Tensor) -> None:
+        sent.append(flat.clone())
+        flat.mul_(2)
+
+    monkeypatch.setattr(dist, "all_reduce", doubled)
+    last = torch.randn(4, 3, 3, 3).contiguous(memory_format=torch.channels_last)
+    given = [last, torch.randn(5), torch.randn(()), torch.randn(6, 4).t(), torch.randn(2, 3, 1, 1), torch.randn(8)[::2]]
+    before = [t.clone() for t in given]
+    Processes(world=2).sum_(iter(given))
+    assert all(torch.equal(t, 2 * b) for t, b in zip(given, before, strict=True))
+    assert [t.stride() for t in given] == [(27, 1, 9, 3), (1,), (), (1, 4), (3, 1, 1, 1), (2,)]
+    assert len(sent) == 1  # one exchange for all
+    assert torch.equal(sent[0][: last.numel()], before[0].permute(0, 2, 3, 1).flatten())  # in the order in memory
+
+
+def test_alone_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dist, "all_reduce", None)
+    x = torch.ones(3)
+    Processes().sum_([x])
+    assert torch.equal(x, torch.ones(3))
