@@ -26,13 +26,14 @@ from stylegan.ops import (
     fused_weights,
     triton_activation,
     triton_blur,
+    triton_filter,
     triton_kernels,
     triton_rgb,
     triton_ring,
     triton_weights,
 )
 
-MODULES = (triton_kernels, triton_activation, triton_blur, triton_rgb, triton_ring, triton_weights)
+MODULES = (triton_kernels, triton_activation, triton_blur, triton_filter, triton_rgb, triton_ring, triton_weights)
 TARGET = GPUTarget("cuda", 90, 32)
 LARGE = {"x", "y", "dy", "dx", "g", "u", "f", "p", "k"}  # bfloat16; other tensors are float32
 SIZES = {  # multiples of 16 where they matter
@@ -93,14 +94,19 @@ def main() -> None:
     layouts = {"nhwc 16": ("sc", 16), "nhwc 64": ("sc", 64), "nchw": ("sp", 1)}
     for layout, (unit, channels) in layouts.items():
         tiles = {unit: 1, "BP": tile // channels, "BC": channels}
-        for name in ("statistics", "apply", "gradient_sums", "gradient", "bias_activation", "activation_gradient"):
+        streams = tiles | {"BP": 2 * tile // channels}  # Plan.of(streams=True)
+        for name in ("statistics", "gradient_sums", "gradient"):
             print(report(name, layout, tiles, warps), flush=True)
+        for name in ("apply", "bias_activation", "activation_gradient"):
+            print(report(name, layout, streams, warps // 2), flush=True)
         for flags in ({"SUMS": True}, {"BITS": True}, {"BITS": True, "SUMS": True}) if unit == "sc" else ():
             for name in ("activation_gradient", *["bias_activation"] * (len(flags) < 2 and "BITS" in flags)):
-                print(f"{', '.join(flags)}:", report(name, layout, tiles | flags, warps), flush=True)
+                print(f"{', '.join(flags)}:", report(name, layout, streams | flags, warps // 2), flush=True)
     for name in ("apply_whole", "gradient_whole"):
         print(report(name, "nhwc", {"sc": 1, "BP": 256, "BC": fused.WHOLE // 256}, warps), flush=True)
-    for enters, *flags in (("plain",), ("activated",), ("masked",), ("plain", "MASKS"), ("plain", "MASKS", "SUMS")):
+    filters = [("plain",), ("activated",), ("activated", "BITS"), ("masked",), ("masked", "BITS")]
+    filters += [("plain", "MASKS"), ("plain", "MASKS", "BITS"), ("plain", "MASKS", "SUMS", "BITS")]
+    for enters, *flags in filters:
         for channels in (16, 64):
             constants = {"sc": 1, "ROWS": fused_blur.ROWS, "BW": tile // 2 // channels, "BC": channels}
             constants |= {"ENTERS": enters} | dict.fromkeys(flags, True)
@@ -108,11 +114,12 @@ def main() -> None:
     for name in ("blur_statistics", "gradient_blur"):
         for layout, (unit, channels) in layouts.items():
             constants = {unit if unit == "sc" else "sw": 1, "ROWS": fused_blur.ROWS}
-            constants |= {"BW": tile // 2 // channels, "BC": channels}
+            small = fused_layer.SMALL_TILE if channels == 64 else 2 * fused_layer.SMALL_TILE
+            constants |= {"BW": (small if name == "gradient_blur" else tile // 2) // channels, "BC": channels}
             print(report(name, layout, constants, fused_layer.WARPS), flush=True)
     for channels in (16, 64):
-        constants = {"sc": 1, "BP": tile // channels, "BC": channels, "CHUNKS": 1, "chunks": 1}
-        print("merged:", report("apply", f"nhwc {channels}", constants, warps), flush=True)
+        constants = {"sc": 1, "BP": 2 * tile // channels, "BC": channels, "CHUNKS": 1, "chunks": 1}
+        print("merged:", report("apply", f"nhwc {channels}", constants, warps // 2), flush=True)
     constants = {"ROWS": fused_blur.ROWS, "BW": 32, "CHUNKS": 512, "BC": fused_layer.MERGED // 512}
     print(report("merge", "512x512", constants, warps), flush=True)
     print(report("scale", "any", {"B": fused_weights.VALUES}, 4), flush=True)
@@ -125,19 +132,23 @@ def main() -> None:
             constants |= {"AXIS": axis, "CORNERS": axis == 0}
             print(report(name, f"axis {axis}", constants, fused_ring.WARPS[name]), flush=True)
     forms = {
-        "from rgb": ("expand", {"HAS_BIAS": True, "ACTIVATES": True}),
-        "R1": ("expand", {"MASKS": True}),
+        "from rgb": ("expand", {"HAS_BIAS": True, "ACTIVATES": True, "BITS": True}),
+        "R1": ("expand", {"MASKS": True, "BITS": True}),
         "to rgb, gradients": ("expand", {"SUMS": True}),
         "to rgb": ("contract", {"HAS_BIAS": True}),
-        "from rgb, images": ("contract", {"MASKS": True}),
-        "from rgb, weights": ("contract", {"MASKS": True, "STORES": False, "SUMS": True}),
-        "from rgb, both": ("contract", {"MASKS": True, "SUMS": True}),
+        "from rgb, images": ("contract", {"MASKS": True, "BITS": True}),
+        "from rgb, weights": ("contract", {"MASKS": True, "BITS": True, "STORES": False, "SUMS": True}),
+        "from rgb, both": ("contract", {"MASKS": True, "BITS": True, "SUMS": True}),
     }
+    for channels in (16, 64):
+        constants = {"sc": 1, "K": 3, "BP": 2 * tile // channels, "BC": channels, "PACKED": channels == 16}
+        print("styled:", report("apply_contract", f"nhwc {channels}", constants, warps // 2), flush=True)
     for what, (name, flags) in forms.items():
         for channels in (16, 64, 512):
-            constants = {"sc": 1, "iw": 1, "K": 3, "BP": tile // channels, "BC": channels, "PACKED": channels == 16}
+            values = 2 * tile if flags.get("STORES", True) else tile // 2
+            constants = {"sc": 1, "iw": 1, "K": 3, "BP": values // channels, "BC": channels, "PACKED": channels == 16}
             print(f"{what}:", end=" ")
-            print(report(name, f"nhwc {channels}", constants | flags, warps), flush=True)
+            print(report(name, f"nhwc {channels}", constants | flags, warps // 2), flush=True)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import gc
+import itertools
 import json
 import time
 import traceback
@@ -27,6 +28,7 @@ from stylegan.benchmark.clock import Limits, measure_limits, seconds
 from stylegan.config import Config
 from stylegan.config.presets import preset
 from stylegan.distributed import Processes
+from stylegan.networks import Generator
 from stylegan.ops import fused, packed
 from stylegan.ops.style import bias_activate, style_epilogue
 from stylegan.ops.switch import describe, using_ops
@@ -156,14 +158,16 @@ def stage_schedule(s: Session) -> None:
 
 
 def stage_profile(s: Session) -> None:
-    """Kernels of a step: time, launches, the ones that take most."""
-    for side, batch in [(32, 4)] if s.tiny else [(1024, 16), (256, 64), (32, 64)]:
-        if side not in s.sides:
-            continue
-        s.note(f"profile {side} b{batch}", lambda side=side, batch=batch: _profile(s, side, batch))  # type: ignore[misc]
+    """Kernels of a step, and of drawing a batch: time, launches, the ones that take most."""
+    for side, batch in [(32, 4)] if s.tiny else [(1024, 16), (512, 32), (256, 64), (32, 64)]:
+        if side in s.sides:
+            s.note(f"profile {side} b{batch}", lambda side=side, batch=batch: _profile_step(s, side, batch))  # type: ignore[misc]
+    for side, batch in [(32, 4)] if s.tiny else [(1024, 32), (256, 32)]:
+        if side in s.sides:
+            s.note(f"profile draw {side} b{batch}", lambda side=side, batch=batch: _profile_draw(s, side, batch))  # type: ignore[misc]
 
 
-def _profile(s: Session, side: int, batch: int, steps: int = 3) -> dict[str, Any]:
+def _profile_step(s: Session, side: int, batch: int) -> dict[str, Any]:
     config, level = s.config(graphs="off"), side.bit_length() - 3
     trainer = Trainer(config, Processes(device=s.device))
     lod = float(config.generator.top - level)
@@ -171,14 +175,29 @@ def _profile(s: Session, side: int, batch: int, steps: int = 3) -> dict[str, Any
     images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device=s.device)
     none = torch.zeros(batch, 0, device=s.device)
     parts = [MicroBatch(torch.arange(batch), images, none, none)]
+    counter = itertools.count()
+    return _profile(s, f"profile-{side}.txt", lambda: trainer.step(point, next(counter) * batch, parts))
+
+
+def _profile_draw(s: Session, side: int, batch: int) -> dict[str, Any]:
+    config = s.config()
+    g = Generator(config.generator).to(s.device).eval()
+    g.synthesis.compute_dtype = torch.bfloat16
+    g.lod = float(config.generator.top - (side.bit_length() - 3))
+    z = torch.randn(batch, config.generator.z_dim, device=s.device)
+    with torch.inference_mode():
+        return _profile(s, f"profile-draw-{side}.txt", lambda: g(z))
+
+
+def _profile(s: Session, file: str, work: Callable[[], object], steps: int = 3) -> dict[str, Any]:
     cuda = s.device.type == "cuda"
     kinds = [torch.profiler.ProfilerActivity.CPU] + [torch.profiler.ProfilerActivity.CUDA] * cuda
     with using_ops("fast"):
-        for i in range(3):
-            trainer.step(point, i * batch, parts)
+        for _ in range(3):
+            work()
         with torch.profiler.profile(activities=kinds) as trace:
-            for i in range(steps):
-                trainer.step(point, (3 + i) * batch, parts)
+            for _ in range(steps):
+                work()
             if cuda:
                 torch.cuda.synchronize()
     kernels: dict[str, list[float]] = {}
@@ -192,7 +211,7 @@ def _profile(s: Session, side: int, batch: int, steps: int = 3) -> dict[str, Any
     ranked = sorted(kernels.items(), key=lambda item: -item[1][0])
     total = sum(entry[0] for entry in kernels.values())
     lines = [f"{e[0] / 1e3:9.3f} ms {100 * e[0] / max(total, 1e-9):5.1f} % {e[1]:8.1f} calls  {n}" for n, e in ranked]
-    (s.out / f"profile-{side}.txt").write_text("\n".join(lines[:80]) + "\n")
+    (s.out / file).write_text("\n".join(lines[:80]) + "\n")
     launches = sum(entry[1] for entry in kernels.values())
     return {"ms_in_kernels": total / 1e3, "launches": launches, "top": [n[:60] for n, _ in ranked[:5]]}
 

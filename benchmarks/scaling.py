@@ -4,7 +4,8 @@
 
 The same batch on every GPU, official widths (`ffhq1024`), R1 in every step. Run it with N = 1, 2, 4 and divide. With
 --data, batches are read from a prepared set of that size as training reads them, after the measurement with resident
-images; the rates are medians of single steps. `--tiny` runs the same code on CPUs.
+images; the rates are medians of single steps. `--tiny` runs the same code on CPUs. `--make DIR` writes 400 JPEGs of
+that side instead, with detail at every scale, for `stylegan prepare`.
 """
 
 from __future__ import annotations
@@ -14,9 +15,12 @@ import json
 import statistics
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from PIL import Image
 
 from stylegan import distributed
 from stylegan.benchmark.clock import device_name, synchronize
@@ -47,6 +51,19 @@ def median(step: Callable[[int], None], processes: distributed.Processes, second
     return processes.most(int(statistics.median(times) * 1e9)) / 1e9
 
 
+def make(folder: Path, side: int, count: int = 400) -> None:
+    """Random images with detail at every scale."""
+    folder.mkdir(parents=True, exist_ok=True)
+    draw = np.random.default_rng(0)
+    for i in range(count):
+        image = np.full((side, side, 3), 128.0, np.float32)
+        for octave in range(2, side.bit_length() - 1):
+            grain = draw.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
+            layers = [Image.fromarray(grain[..., c]).resize((side, side), Image.Resampling.BILINEAR) for c in range(3)]
+            image += 60 / octave * np.stack([np.asarray(layer) for layer in layers], axis=2)
+        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{i:04}.jpg", quality=92)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--side", type=int, default=1024)
@@ -55,7 +72,11 @@ def main() -> None:
     parser.add_argument("--data", help="a prepared set of images of that size")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--tiny", action="store_true")
+    parser.add_argument("--make", type=Path)
     given = parser.parse_args()
+    if given.make:
+        make(given.make, given.side)
+        return
     processes = distributed.start("cpu" if given.tiny else "cuda")
     batch = given.batch * processes.world
     changes = {
