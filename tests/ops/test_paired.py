@@ -84,6 +84,28 @@ def test_derivatives_to_the_second(k: int, stride: int) -> None:
     torch.testing.assert_close(back, expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize(("o", "i", "k", "stride"), [(32, 32, 3, 1), (32, 64, 3, 1), (64, 32, 4, 2), (128, 64, 4, 2)])
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu])])
+def test_in_bfloat16_at_the_sizes_where_it_pays(
+    o: int, i: int, k: int, stride: int, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    if device == "cpu":
+        monkeypatch.setattr(paired, "_readable", lambda x: x.stride(1) == 1)
+    x, w = (t.bfloat16().to(device) for t in (made(1, i, 6, 256), made(o, i, k, k, seed=1) / k**2))
+    x, w = (t.contiguous(memory_format=torch.channels_last).requires_grad_() for t in (x, w))
+    y = conv2d(x, w, stride=stride, padding=1)
+    dy = made(*y.shape, seed=2).bfloat16().to(device).contiguous(memory_format=torch.channels_last)
+    found = [y, *torch.autograd.grad(y, (x, w), dy)]
+    known = paired.input_gradient(dy, w.detach(), stride, 1, tuple(x.shape)), paired.forward(x.detach(), w, stride, 1)
+    assert sum(one is not None for one in known) == (2 if i == 32 and k == 3 else 1)
+    x64, w64, dy64 = (t.detach().double().cpu() for t in (x, w, dy))
+    expected = [F.conv2d(x64, w64, stride=stride, padding=1), *plain(dy64, x64, w64, stride)]
+    for a, b in zip(found, expected, strict=True):
+        assert float((a.detach().double().cpu() - b).norm()) <= 5e-3 * float(b.norm())
+
+
 @pytest.mark.usefixtures("always")
 @pytest.mark.parametrize("taps", [None, (1.0, 2.0, 1.0)])
 def test_folded_convolutions_are_the_same_in_pairs(

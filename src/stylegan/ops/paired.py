@@ -21,6 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from stylegan.ops.prepared import keeps
+from stylegan.ops.switch import fast
 
 LEAST_WIDTH = 256  # pixels in a row from which it pays
 Steps = tuple[list[int], list[int]]  # strides, padding
@@ -28,9 +29,9 @@ _STRIDES = {"outputs": [1, 2], "both": [1, 1], "inputs": [2, 1]}
 
 
 def _readable(x: torch.Tensor) -> bool:
-    """Whether x [N, C, H, W] lies so that pairs are a view, where that was found to pay: 16 bits on a GPU."""
+    """Whether x [N, C, H, W] lies so that pairs are a view, where that was found to pay: fast, 16 bits, on a GPU."""
     last = x.stride(1) == 1 and x.is_contiguous(memory_format=torch.channels_last)
-    return x.is_cuda and x.dtype.itemsize == 2 and last
+    return x.is_cuda and x.dtype.itemsize == 2 and last and fast(x)
 
 
 def _kind(w_shape: tuple[int, ...], stride: int, padding: int, width: int) -> str | None:
