@@ -26,6 +26,20 @@ def test_measures_and_writes_json(stylegan, tmp_path, what):
         assert "whole schedule, 100 kimg" in answer.out.replace("\n", " ")
 
 
+def test_schedule_of_a_preset(stylegan, tmp_path):
+    file = tmp_path / "speed.json"
+    options = ("--resolution", 16, "--batch", 4, "--seconds", 0.05, "--device", "cpu", "--json", file)
+    answer = stylegan("benchmark", "--schedule", "digits", *options)
+    assert answer.code == 0, answer.err
+    result = json.loads(file.read_text())
+    assert result["preset"] == "digits"
+    assert [row["resolution"] for row in result["rows"]] == ["8x8", "16x16"]
+    assert result["hours"] > 0
+    answer = stylegan("benchmark", "ops", "--schedule", "digits")
+    assert answer.code == 2
+    assert "leave out one of them" in answer.err
+
+
 def test_levels_are_checked(stylegan):
     answer = stylegan("benchmark", "train", "--preset", "digits", "--resolution", 32, "--levels", "8,12")
     assert answer.code == 2

@@ -12,8 +12,9 @@ from stylegan.errors import UserError
 
 
 @click.command("benchmark")
-@click.argument("what", type=click.Choice(["train", "generate", "ops", "data", "schedule"]), default="train")
+@click.argument("what", type=click.Choice(["train", "generate", "ops", "data", "schedule"]), required=False)
 @click.option("--preset", "preset_name", default="ffhq1024", show_default=True, help="Networks and schedule.")
+@click.option("--schedule", "scheduled", metavar="PRESET", help="The same as: schedule --preset PRESET.")
 @click.option("--resolution", default="1024", show_default=True, help="Full size of the networks: 256 or WIDTHxHEIGHT.")
 @click.option("--levels", help="Sides to measure, as 8,64,1024.  [default: the full size; for schedule: all]")
 @click.option("--batch", type=int, help="Images per step.  [default: the schedule's]")
@@ -25,8 +26,9 @@ from stylegan.errors import UserError
 @click.option("--threads", default=2, show_default=True, help="Reading threads, for data.")
 @click.option("--json", "json_file", type=click.Path(path_type=Path), help="Also write the table as JSON.")
 def command(
-    what: str,
+    what: str | None,
     preset_name: str,
+    scheduled: str | None,
     resolution: str,
     levels: str | None,
     batch: int | None,
@@ -40,7 +42,7 @@ def command(
 ) -> None:
     """Measure images per second, memory, and the share of the device's limit that is reached.
 
-    WHAT is train (one D step, EMA, one G step; data on the device), generate (mapping included), ops (fast
+    WHAT is train (the default: one D step, EMA, one G step; data on the device), generate (mapping included), ops (fast
     against reference forms), data (batches from a prepared set on the disk, at each of its sizes) or schedule
     (every phase, and the hours of the whole training).
     """
@@ -53,6 +55,11 @@ def command(
     from stylegan.distributed import choose_device
     from stylegan.ops.switch import describe, ops_mode, using_ops
 
+    if scheduled is not None:
+        if what not in (None, "schedule"):
+            raise UserError(f"--schedule {scheduled} with {what}: it measures a schedule; leave out one of them")
+        what, preset_name = "schedule", scheduled
+    what = what or "train"
     torch_device = choose_device(device)
     size = parse_resolution(resolution)
     config = preset(preset_name, size, changes={"training": {"precision": precision, "graphs": graphs}})
