@@ -105,9 +105,10 @@ class Processes:
             self.marks.count += 1
 
     def close(self) -> None:
-        """Leaves the process group."""
+        """Leaves the process groups, and ends their threads: one that frees a tensor while Python ends aborts it."""
         if self.world > 1 and dist.is_initialized():
             dist.destroy_process_group()
+            object.__setattr__(self, "control", None)  # whose threads live as long as it is held
 
 
 def choose_device(name: str) -> torch.device:
