@@ -26,14 +26,14 @@ from stylegan.ops import (
     fused_weights,
     triton_activation,
     triton_blur,
-    triton_filter,
     triton_kernels,
+    triton_layer,
     triton_rgb,
     triton_ring,
     triton_weights,
 )
 
-MODULES = (triton_kernels, triton_activation, triton_blur, triton_filter, triton_rgb, triton_ring, triton_weights)
+MODULES = (triton_kernels, triton_activation, triton_blur, triton_layer, triton_rgb, triton_ring, triton_weights)
 TARGET = GPUTarget("cuda", 90, 32)
 LARGE = {"x", "y", "dy", "dx", "g", "u", "f", "p", "k"}  # bfloat16; other tensors are float32
 SIZES = {  # multiples of 16 where they matter

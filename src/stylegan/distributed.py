@@ -52,8 +52,8 @@ class Processes:
     def sum_(self, tensors: Iterable[torch.Tensor]) -> None:
         """Adds tensors over all processes in place, in one flat exchange; all float32 on `device`.
 
-        A tensor must lie the same way in every process. Values go in the order in which they lie: to rearrange
-        channels-last gradients took longer than to send them.
+        A tensor must lie the same way in every process: values go in the order in which they lie, so that
+        channels-last gradients are not rearranged on the way there and back.
         """
         if self.world == 1:
             return

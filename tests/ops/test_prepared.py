@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from stylegan.networks import Generator
-from stylegan.ops import packed
+from stylegan.ops import packed, paired
 from stylegan.ops.prepared import Prepared, keeps
 from stylegan.ops.switch import using_ops
 from tests.training.small import small
@@ -63,14 +63,18 @@ def test_nothing_is_kept_where_gradients_are_wanted_or_in_other_threads() -> Non
     assert len(kept) == 0
 
 
-@pytest.mark.parametrize("mode", ["reference", "fast"])
-def test_networks_draw_the_same_from_what_is_kept(mode: str) -> None:
+@pytest.mark.parametrize("mode", ["reference", "fast", "fast, in pairs"])
+def test_networks_draw_the_same_from_what_is_kept(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    if mode == "fast, in pairs":
+        monkeypatch.setattr(paired, "_readable", lambda x: x.stride(1) == 1)
+        monkeypatch.setattr(paired, "LEAST_WIDTH", 2)
+        monkeypatch.setenv("STYLEGAN_LAYOUT", "channels_last")
     torch.manual_seed(0)
     g = Generator(small().generator)
     z, kept = torch.randn(2, g.config.z_dim), Prepared()
     before = packed.pack_from(16)
     try:
-        with torch.no_grad(), using_ops(mode):
+        with torch.no_grad(), using_ops(mode.split(",")[0]):
             for change in (0.0, 0.5):
                 for p in g.parameters():
                     p.add_(change * torch.randn_like(p))

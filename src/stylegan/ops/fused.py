@@ -56,6 +56,13 @@ def like(y: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(x).copy_(y)
 
 
+def room_for_bits(device: torch.device, n: int, pixels: int, channels: int, together: bool) -> torch.Tensor | None:
+    """For a bit per value, [N, P, C / 8] bytes; None where a byte's eight channels do not lie together."""
+    if not together or channels % 8:
+        return None
+    return torch.empty(n, pixels, channels // 8, device=device, dtype=torch.uint8)
+
+
 @dataclass(frozen=True)
 class Plan:
     """How [N, P, C] is divided among programs; strides in elements."""
@@ -116,10 +123,8 @@ class Plan:
         return torch.empty(self.n, self.chunks, self.c, device=like.device, dtype=torch.float32)
 
     def bits(self, like: torch.Tensor) -> torch.Tensor | None:
-        """Room for a bit per value, [N, P, C / 8] bytes; None where a byte's eight channels do not lie together."""
-        if self.strides[2] != 1 or self.c % 8:
-            return None
-        return torch.empty(self.n, self.p, self.c // 8, device=like.device, dtype=torch.uint8)
+        """As `room_for_bits`."""
+        return room_for_bits(like.device, self.n, self.p, self.c, self.strides[2] == 1)
 
 
 def fits_whole(x: torch.Tensor) -> bool:
@@ -157,12 +162,7 @@ class _Epilogue(torch.autograd.Function):
                 HAS_STYLE=style is not None, **given, **plan.tile,
             )  # fmt: skip
         else:
-            means, squares = (plan.sums(x), plan.sums(x)) if instance else (mean, mean)
-            if instance:
-                launch(
-                    "statistics", plan.grid, x, z, weight, bias, means, squares, *plan.shape, step, plan.tiles,
-                    **given, **plan.tile,
-                )  # fmt: skip
+            means, squares = find_statistics(plan, x, z, step, weight, bias, given) if instance else (mean, mean)
             stream = Plan.of(x, streams=True)
             launch(
                 "apply", stream.grid, x, z, weight, bias, styles, means, squares, y, mean, rstd,
@@ -208,6 +208,18 @@ class _Epilogue(torch.autograd.Function):
             )  # fmt: skip
         dbias, dstrength = bias_and_strength(parts, noise, bias, strength)
         return dx, None, dstrength, dbias, None if style is None else dstyle.to(style.dtype), None
+
+
+def find_statistics(
+    plan: Plan, x: torch.Tensor, z: torch.Tensor, step: int, weight: torch.Tensor, bias: torch.Tensor,
+    form: dict[str, Any],
+) -> tuple[torch.Tensor, torch.Tensor]:  # fmt: skip
+    """Means and sums of squared differences of the plan's chunks, [N, chunks, C]; z, step: of `noise_of`."""
+    means, squares = plan.sums(x), plan.sums(x)
+    launch(
+        "statistics", plan.grid, x, z, weight, bias, means, squares, *plan.shape, step, plan.tiles, **form, **plan.tile
+    )
+    return means, squares
 
 
 def bias_and_strength(

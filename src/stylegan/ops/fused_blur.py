@@ -64,11 +64,9 @@ class Slide:
         return {"ROWS": self.rows, "BW": self.bw, "BC": self.bc}
 
     def bits(self, like: torch.Tensor) -> torch.Tensor | None:
-        """Room for a bit per value, [N, H, W, C / 8] bytes; None where a byte's eight channels do not lie together."""
+        """As `fused.room_for_bits`."""
         n, c, h, w = self.size
-        if self.strides[3] != 1 or c % 8:
-            return None
-        return torch.empty(n, h, w, c // 8, device=like.device, dtype=torch.uint8)
+        return fused.room_for_bits(like.device, n, h * w, c, self.strides[3] == 1)
 
     def sums(self, like: torch.Tensor) -> torch.Tensor:
         """Room for a sum per program, [N, programs, C] float32."""
@@ -91,7 +89,7 @@ def _filter(
     sums = slide.sums(x) if summed else torch.empty(0, 0, 0, device=x.device)
     other = x if signs is None else signs
     launch(
-        "triton_filter.blur", slide.grid,
+        "triton_blur.blur", slide.grid,
         x, other, other, x if bias is None else bias, x if more is None else more, y, sums, *slide.shape,
         slide.bands, *taps,
         SLOPE=slope, ENTERS=enters, MASKS=masks, SUMS=summed, HAS_MORE=more is not None,

@@ -47,11 +47,7 @@ def styled_to_rgb(
     z, step = fused.noise_of(x, noise)
     given = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None}
     strengths = bias if strength is None else strength
-    means, squares = plan.sums(x), plan.sums(x)
-    launch(
-        "statistics", plan.grid, x, z, strengths, bias, means, squares, *plan.shape, step, plan.tiles,
-        **given, **plan.tile,
-    )  # fmt: skip
+    means, squares = fused.find_statistics(plan, x, z, step, strengths, bias, given)
     height, width = (2 * h, w // 2) if packed else (h, w)
     image = torch.empty(n, k, height, width, device=x.device, dtype=torch.float32)
     flat = weight.flatten(1)  # K C

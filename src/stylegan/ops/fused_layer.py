@@ -49,13 +49,13 @@ class _BlurEpilogue(torch.autograd.Function):
         merged, square, mean, rstd = torch.empty(4, n, c, device=x.device, dtype=torch.float32)
         form = {"SLOPE": SLOPES[nonlinearity], "HAS_NOISE": noise is not None}
         launch(
-            "triton_blur.blur_statistics", slide.grid, x, z, weight, bias, blurred, means, squares,
+            "triton_layer.blur_statistics", slide.grid, x, z, weight, bias, blurred, means, squares,
             *slide.shape, step, slide.bands, *taps, num_warps=WARPS, **form, **slide.tile,
         )  # fmt: skip
         chunks = power_of_two(slide.programs)
         some = min(max(MERGED // chunks, 1), power_of_two(c))
         launch(
-            "triton_blur.merge", (n, -(-c // some), 1), means, squares, merged, square, h, w, c,
+            "triton_layer.merge", (n, -(-c // some), 1), means, squares, merged, square, h, w, c,
             slide.bands, slide.programs, ROWS=slide.rows, BW=slide.bw, CHUNKS=chunks, BC=some, num_warps=fused.WARPS,
         )  # fmt: skip
         plan = Plan.of(x, streams=True)
@@ -99,11 +99,11 @@ def _gradients(ctx: Any, dy: torch.Tensor) -> list[torch.Tensor | None]:
         *plan.shape, step, plan.tiles, INSTANCE=True, **form, **plan.tile,
     )  # fmt: skip
     sums = parts.sum(dim=2)  # 2 N C
-    slide = fused_blur.Slide.of(x, least=2, tile=SMALL_TILE if plan.bc == 64 else 2 * SMALL_TILE)
+    slide = fused_blur.Slide.of(x, least=2, tile=SMALL_TILE if plan.bc == 64 else 2 * SMALL_TILE)  # as measured
     dx = torch.empty_like(x)
     biases, strengths = sides = torch.empty(2, plan.n, slide.programs, plan.c, device=x.device, dtype=torch.float32)
     launch(
-        "triton_blur.gradient_blur", slide.grid,
+        "triton_layer.gradient_blur", slide.grid,
         x, z, weight, bias, bias if style is None else style.contiguous(), dy, mean, rstd, sums, dx, biases, strengths,
         *slide.shape, step, slide.bands, *ctx.taps,
         HAS_STYLE=style is not None, num_warps=WARPS, **form, **slide.tile,

@@ -56,11 +56,9 @@ class Form:
         return features.contiguous(memory_format=self.layout)
 
     def bits(self, image: torch.Tensor, channels: int) -> torch.Tensor | None:
-        """Room for a bit per value, [N, P, C / 8] bytes; None where a byte's eight channels do not lie together."""
+        """As `fused.room_for_bits`."""
         n, _, h, w = image.shape
-        if not self.last or channels % 8:
-            return None
-        return torch.empty(n, h * w, channels // 8, dtype=torch.uint8, device=image.device)
+        return fused.room_for_bits(image.device, n, h * w, channels, self.last)
 
     def strides(self, pixels: int, channels: int) -> tuple[int, int, int]:
         """Of sample, pixel and channel."""

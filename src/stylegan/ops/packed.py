@@ -153,7 +153,7 @@ def packed_kernel(w: torch.Tensor) -> torch.Tensor:
 
 
 @keeps
-def unfolded_kernel(w: torch.Tensor, taps: Taps) -> torch.Tensor:
+def folded_adjoint_kernel(w: torch.Tensor, taps: Taps) -> torch.Tensor:
     """`folded_kernel` of the convolution whose adjoint upscales, convolves with w and blurs: [Cin, 4Cout, 3, 3]."""
     return folded_kernel(w.flip(2, 3).transpose(0, 1) * 4.0, taps)
 
@@ -176,7 +176,7 @@ def conv_downscale_packed(p: torch.Tensor, w: torch.Tensor, taps: Taps) -> torch
 
 def upscale_conv_packed(x: torch.Tensor, w: torch.Tensor, taps: Taps) -> torch.Tensor:
     """Blurred 3x3 convolution of the nearest-upscaled image: [N, Cin, h, w] -> packed [N, 4Cout, h, w]."""
-    return _Up.apply(x, unfolded_kernel(w, taps), taps is not None)
+    return _Up.apply(x, folded_adjoint_kernel(w, taps), taps is not None)
 
 
 # --- the folded convolution, its adjoint and its weight gradient: each other's derivatives ---------------------

@@ -24,7 +24,6 @@ from stylegan.ops.prepared import keeps
 from stylegan.ops.switch import fast
 
 LEAST_WIDTH = 256  # pixels in a row from which it pays
-Steps = tuple[list[int], list[int]]  # strides, padding
 _STRIDES = {"outputs": [1, 2], "both": [1, 1], "inputs": [2, 1]}
 
 

@@ -177,6 +177,18 @@ def _contracted(f, w, bias, k, HAS_BIAS: tl.constexpr):
 
 
 @triton.jit
+def _store_image(p, step, inside, f, w0, w1, w2, w3, bias, HAS_BIAS: tl.constexpr, K: tl.constexpr):
+    """A(f) + bias at the places p of an image whose channels lie `step` apart."""
+    tl.store(p, _contracted(f, w0, bias, 0, HAS_BIAS).to(p.dtype.element_ty), mask=inside)
+    if K > 1:
+        tl.store(p + step, _contracted(f, w1, bias, 1, HAS_BIAS).to(p.dtype.element_ty), mask=inside)
+    if K > 2:
+        tl.store(p + 2 * step, _contracted(f, w2, bias, 2, HAS_BIAS).to(p.dtype.element_ty), mask=inside)
+    if K > 3:
+        tl.store(p + 3 * step, _contracted(f, w3, bias, 3, HAS_BIAS).to(p.dtype.element_ty), mask=inside)
+
+
+@triton.jit
 def contract(
     f, weight, bias, y, bits, image, out, sums, P, C, W, sample, ik, ih, iw, on, ok, wc, wk, sn, sp, sc, gc, gk, tiles,
     SLOPE: tl.constexpr, HAS_BIAS: tl.constexpr, MASKS: tl.constexpr, BITS: tl.constexpr,
@@ -214,13 +226,7 @@ def contract(
             total += g
         if STORES:
             p = to + _places(q, W, W, 1, PACKED)
-            tl.store(p, _contracted(g, w0, bias, 0, HAS_BIAS).to(out.dtype.element_ty), mask=q < P)
-            if K > 1:
-                tl.store(p + ok, _contracted(g, w1, bias, 1, HAS_BIAS).to(out.dtype.element_ty), mask=q < P)
-            if K > 2:
-                tl.store(p + 2 * ok, _contracted(g, w2, bias, 2, HAS_BIAS).to(out.dtype.element_ty), mask=q < P)
-            if K > 3:
-                tl.store(p + 3 * ok, _contracted(g, w3, bias, 3, HAS_BIAS).to(out.dtype.element_ty), mask=q < P)
+            _store_image(p, ok, q < P, g, w0, w1, w2, w3, bias, HAS_BIAS, K)
     if SUMS:
         row = sums + (n * tl.num_programs(0) + chunk) * (K * C + C)
         _store_outer(row + c * gc, s0, s1, s2, s3, gk, channels, K)
@@ -251,10 +257,4 @@ def apply_contract(
         t = _leaky(_before(x + base + q[:, None] * sp + c[None, :] * sc, zs, s, b, q, P, inside, HAS_NOISE), SLOPE)
         y = (t * scale[None, :] + shift[None, :]).to(x.dtype.element_ty).to(tl.float32)
         p = to + _places(q, W, W, 1, PACKED)
-        tl.store(p, _contracted(y, w0, image_bias, 0, True).to(out.dtype.element_ty), mask=q < P)
-        if K > 1:
-            tl.store(p + ok, _contracted(y, w1, image_bias, 1, True).to(out.dtype.element_ty), mask=q < P)
-        if K > 2:
-            tl.store(p + 2 * ok, _contracted(y, w2, image_bias, 2, True).to(out.dtype.element_ty), mask=q < P)
-        if K > 3:
-            tl.store(p + 3 * ok, _contracted(y, w3, image_bias, 3, True).to(out.dtype.element_ty), mask=q < P)
+        _store_image(p, ok, q < P, y, w0, w1, w2, w3, image_bias, True, K)
