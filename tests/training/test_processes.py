@@ -32,6 +32,8 @@ CONFIG = small(
     training={"adam_eps": 0.1, "hang_seconds": 2.0},
     loss={"penalty_interval": 2},
 )
+# gradients are summed beside the backward pass
+STATIC = CONFIG.model_copy(update={"training": CONFIG.training.model_copy(update={"graphs": "on"})})
 
 
 @dataclass
@@ -82,6 +84,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Job(folder / "clock", fault="clock"),
         Job(folder / "memory", fault="out of memory"),
         Job(folder / "disk", fault="disk full"),
+        Job(folder / "static", STATIC),
+        Job(folder / "static, stopped", STATIC, stop_kimg=0.056),
+        Job(folder / "static, stopped", STATIC),
+        Job(folder / "static, memory", STATIC, fault="out of memory at once"),
         Job(folder / "two"),
     ]
     process = torchrun(folder, jobs)
@@ -106,6 +112,18 @@ def test_two_processes_resume_exactly(folder: Path) -> None:
     log = (folder / "two, stopped" / "log.txt").read_text()
     assert log.count("on 2 x cpu") == 3
     assert "finished at 0.1 kimg; nothing left to do" in log
+
+
+def test_sums_beside_the_backward_pass_are_the_same(folder: Path) -> None:
+    assert_close(outcome(folder / "two"), outcome(folder / "static"))
+    assert_same(outcome(folder / "static"), outcome(folder / "static, stopped"))
+
+
+def test_one_out_of_memory_before_its_first_sum_makes_both_accumulate(folder: Path) -> None:
+    for end in ended(folder / "static, memory"):
+        assert end["finished"]
+    log = (folder / "static, memory" / "log.txt").read_text()
+    assert "going on with the same batch of 8 in 4 passes of at most 1 per process" in log
 
 
 def test_a_signal_to_one_stops_both(folder: Path) -> None:

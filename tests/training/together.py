@@ -58,6 +58,8 @@ def no_space(*arguments: Any) -> None:
 def inject(monkeypatch: pytest.MonkeyPatch, fault: str, rank: int) -> None:
     if fault == "out of memory" and rank == 1:
         at_step(monkeypatch, 48, out_of_memory)
+    elif fault == "out of memory at once" and rank == 1:
+        at_step(monkeypatch, 0, out_of_memory)
     elif fault == "disk full" and rank == 0:
         monkeypatch.setattr(checkpoint, "write", no_space)
     elif fault == "SIGTERM" and rank == 1:

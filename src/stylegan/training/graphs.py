@@ -3,8 +3,8 @@
 A step at low resolution is thousands of small kernels that the host cannot launch as fast as the GPU runs them. A
 CUDA graph launches them all at once, but always reads the same addresses: so images, labels, latents, noise and
 every other draw, and the fade, are copied into buffers first, and the style-mixing cutoff, which decides what is
-computed, becomes a choice between two computed values. A second graph holds what follows: statistics, optimizer and
-averages. Between the two, gradients are summed over the processes.
+computed, becomes a choice between two computed values. Sums over processes are part of it, beside what is left of the
+backward pass (`stylegan.training.exchange`). A second graph holds what follows: statistics, optimizer and averages.
 
 Without a GPU the same static half steps run as they are, which is how tests compare them with the plain ones.
 
@@ -23,7 +23,8 @@ import torch
 
 from stylegan.config import Config
 from stylegan.ops.record import release_generator
-from stylegan.training.memory import is_out_of_memory
+from stylegan.training.exchange import Exchange, finishing_order
+from stylegan.training.memory import is_out_of_memory, together
 from stylegan.training.schedule import Point
 
 if TYPE_CHECKING:
@@ -42,7 +43,8 @@ class StaticHalf:
 
     given: dict[str, torch.Tensor]
     part: MicroBatch
-    answer: tuple[torch.Tensor, torch.Tensor]  # of the pass, always in the same place where there is a graph
+    answer: tuple[torch.Tensor, ...] = ()  # of the pass, always in the same place where there is a graph
+    exchange: Exchange | None = None  # of several processes
     graph: Any = None  # torch.cuda.CUDAGraph of the pass
     gradients: list[tuple[torch.nn.Parameter, torch.Tensor]] = field(default_factory=list)
     finished: int = 0  # how often `finish` ran as it is
@@ -54,6 +56,7 @@ class StaticHalves:
 
     def __init__(self, config: Config, device: torch.device) -> None:
         self.setting, self.device = config.training.graphs, device
+        self.finish_setting = self.setting
         self._known: dict[tuple[Any, ...], StaticHalf] = {}
         self._level = -1
         self._pool: Any = None
@@ -65,50 +68,66 @@ class StaticHalves:
         return wanted and micro_batches == 1
 
     def forget(self) -> None:
-        """Drops everything recorded: what it was recorded with is no more."""
+        """Drops everything recorded: what it was recorded with is no more. Also before processes part (NCCL waits)."""
+        for static in self._known.values():
+            if static.graph is not None:
+                static.graph.reset()
         self._known.clear()
         self._pool = None
 
     def run(self, trainer: Trainer, key: Half, nimg: int, part: MicroBatch, one_pass: Pass) -> StaticHalf:
-        """Makes a pass; afterwards parameters have their gradients, as after the plain pass."""
+        """Makes a pass; afterwards parameters have their gradients, summed over the processes.
+
+        OutOfMemory in every process if one of them ran out; a graph that is replayed does not.
+        """
         half, penalised, point = key
         if point.level != self._level:
             self.forget()
             self._level = point.level
         name = (half, penalised, math.floor(point.lod), point.fading, point.batch, len(part.rows))
         static = self._known.get(name)
-        values = trainer.draw_all(half, point, nimg, part, None if static is None else static.given)
-        if static is None:
-            given = {k: v.clone() for k, v in values.items()}
-            nothing = torch.empty(0)
-            static = self._known[name] = StaticHalf(given, _static_part(part, given), (nothing, nothing))
+
+        def fill() -> None:
+            nonlocal static
+            values = trainer.draw_all(half, point, nimg, part, None if static is None else static.given)
+            if static is None:
+                given = {k: v.clone() for k, v in values.items()}
+                static = StaticHalf(given, _static_part(part, given))
+            _copy(static.given, values)
+
+        together(trainer.processes, fill)
+        assert static is not None
+        if name not in self._known:
             self._prepare(trainer, static, one_pass)
-        _copy(static.given, values)
-        if static.graph is None:
-            static.answer = _with(trainer, static, one_pass)
-            return static
-        static.graph.replay()
-        for parameter, gradient in static.gradients:
-            parameter.grad = gradient
+            self._known[name] = static
+        if static.graph is not None:
+            static.graph.replay()
+            for parameter, gradient in static.gradients:
+                parameter.grad = gradient
+        elif static.exchange is not None:  # a pass made before: whoever runs out of memory now ends its process
+            _summed(trainer, static, one_pass)
+        else:
+            together(trainer.processes, lambda: _make(trainer, static, one_pass))
         return static
 
     def finish(self, trainer: Trainer, static: StaticHalf, finish: Finish) -> None:
         """What follows the pass: as it is at first, which makes the optimizer's state, then as a graph."""
-        if static.graph is None or self.setting == "off" or static.finished == 0:
+        if static.graph is None or self.finish_setting == "off" or static.finished == 0:
             static.finished += 1
             finish(*static.answer)
             return
         if static.finish_graph is None:
-            static.finish_graph = self._capture(lambda: finish(*static.answer), required=False)
+            static.finish_graph = self._capture(lambda: finish(*static.answer))
         if static.finish_graph is None:
+            self.finish_setting = "off"
             finish(*static.answer)
         else:
             static.finish_graph.replay()
             for network in (trainer.G, trainer.G_ema):  # a graph changes weights without a sign (networks.replay)
                 torch.autograd.graph.increment_version([*network.parameters(), *network.buffers()])
 
-    def _capture(self, work: Callable[[], Any], required: bool = True) -> Any:
-        """A graph of work that ran before; None, and graphs off from then on, where that fails.
+    def _capture(self, work: Callable[[], Any], required: bool = False) -> Any:
+        """A graph of work that ran before, or None.
 
         Where memory does not suffice for what is `required`, the error is the caller's.
         """
@@ -124,30 +143,49 @@ class StaticHalves:
                 raise
             first = str(error).splitlines()[0]
             warnings.warn(f"no CUDA graphs in this training ({first}); steps run one by one", stacklevel=2)
-            self.setting = "off"
             release_generator()
             return None
         return graph
 
     def _prepare(self, trainer: Trainer, static: StaticHalf, one_pass: Pass) -> None:
-        """Captures the pass's graph on a GPU."""
-        if self.device.type != "cuda":
+        """Agrees on what processes exchange, and captures the pass's graph on a GPU; every process is here."""
+        processes, on_gpu = trainer.processes, self.device.type == "cuda"
+        if processes.world == 1 and not on_gpu:
             return
         parameters = [*trainer.G.parameters(), *trainer.D.parameters()]
-        stream = torch.cuda.Stream(self.device)
-        stream.wait_stream(torch.cuda.current_stream(self.device))
-        try:
+        order: list[int] = []
+
+        def warm_up() -> None:
+            nonlocal order
+            stream = torch.cuda.Stream(self.device) if on_gpu else None
+            if stream is not None:
+                stream.wait_stream(torch.cuda.current_stream(self.device))
             with torch.cuda.stream(stream):
-                for _ in range(WARM_UP):
-                    _with(trainer, static, one_pass)
+                for _ in range(WARM_UP if on_gpu else 1):
+                    order = finishing_order(parameters, lambda: _make(trainer, static, one_pass))
                     _forget(parameters)
-            torch.cuda.current_stream(self.device).wait_stream(stream)
+            if stream is not None:
+                torch.cuda.current_stream(self.device).wait_stream(stream)
 
-            def record() -> None:
-                static.answer = _with(trainer, static, one_pass)
+        def exchange() -> None:
+            static.exchange = Exchange(processes, [parameters[i] for i in order], static.answer)
 
-            static.graph = self._capture(record)
+        def record() -> None:
+            static.graph = self._capture(lambda: _summed(trainer, static, one_pass), required=True)
             static.gradients = [(p, p.grad) for p in parameters if p.grad is not None]
+
+        try:
+            together(processes, warm_up)
+            if processes.world > 1:
+                order = processes.share(order)
+                together(processes, exchange)
+                assert static.exchange is not None
+                static.exchange.connect()
+            if not on_gpu:
+                return
+            together(processes, record)
+            if processes.any(static.graph is None):  # all go the same way, or their sums would not fit together
+                static.graph, self.setting = None, "off"
         finally:
             _forget(parameters)
 
@@ -169,10 +207,19 @@ def _static_part(part: MicroBatch, given: dict[str, torch.Tensor]) -> MicroBatch
     return replace(part, images=given["images"], labels=given["labels"], drawn_labels=given["drawn_labels"])
 
 
-def _with(trainer: Trainer, static: StaticHalf, one_pass: Pass) -> tuple[torch.Tensor, torch.Tensor]:
+def _make(trainer: Trainer, static: StaticHalf, one_pass: Pass) -> tuple[torch.Tensor, ...]:
     """The pass on the buffers."""
     trainer.given = static.given
     try:
-        return one_pass(static.part)
+        static.answer = one_pass(static.part)
     finally:
         trainer.given = None
+    return static.answer
+
+
+def _summed(trainer: Trainer, static: StaticHalf, one_pass: Pass) -> tuple[torch.Tensor, ...]:
+    """The pass on the buffers, summed over the processes."""
+    if static.exchange is None:
+        return _make(trainer, static, one_pass)
+    static.answer = static.exchange.through(lambda: _make(trainer, static, one_pass))
+    return static.answer

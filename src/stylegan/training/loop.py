@@ -138,9 +138,7 @@ class _Session:
         self.signals = Signals(patient=processes.world > 1)
         self.preview = preview.Preview(config, processes.device)
         self.report = Report(run, processes.first, int(total), self.progress.log_bytes, self.progress.nimg, quiet)
-        for complaint in complaints:
-            self.report.say(f"warning: {complaint}")
-        for sentence in origin:
+        for sentence in [*(f"warning: {complaint}" for complaint in complaints), *origin]:
             self.report.say(sentence)
         self.health = Monitor(config, dataset, run, processes)
         self._mark = (self.progress.nimg, time.monotonic())  # where and when the rate was last measured
@@ -173,6 +171,7 @@ class _Session:
                 if not stopped:
                     self._finish()
         finally:
+            trainer.halves.forget()
             self.writer.wait()
             self.report.close()
             rates.remember(config, self.processes, self.eta.typical)

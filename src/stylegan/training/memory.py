@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
+
+from stylegan.distributed import Processes
 
 
 class OutOfMemory(Exception):
@@ -15,6 +19,19 @@ def is_out_of_memory(error: Exception) -> bool:
         return True
     signs = ("CUDNN_STATUS_ALLOC_FAILED", "CUBLAS_STATUS_ALLOC_FAILED", "DefaultCPUAllocator: ")
     return isinstance(error, RuntimeError) and any(sign in str(error) for sign in signs)
+
+
+def together(processes: Processes, work: Callable[[], object]) -> None:
+    """Does work of each process by itself; OutOfMemory in every process if any of them ran out."""
+    failed = False
+    try:
+        work()
+    except (RuntimeError, torch.OutOfMemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        failed = True
+    if processes.any(failed):  # outside the handler, so that no traceback holds tensors
+        raise OutOfMemory
 
 
 def release(device: torch.device) -> None:

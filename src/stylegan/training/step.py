@@ -26,8 +26,8 @@ from stylegan.training.adam import Adam
 from stylegan.training.augment import adapted, augment, draw_augmentation
 from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, seed_of, sent
 from stylegan.training.ema import ema_beta, update_ema
-from stylegan.training.graphs import Finish, Half, Pass, StaticHalf, StaticHalves
-from stylegan.training.memory import OutOfMemory, is_out_of_memory
+from stylegan.training.graphs import Finish, Half, Pass, StaticHalves
+from stylegan.training.memory import together
 from stylegan.training.schedule import Point
 from stylegan.training.statistics import STATISTICS, gradient_norm, means
 
@@ -170,44 +170,29 @@ class Trainer:
         """The passes of a half step, the sum over processes, and what is done with it."""
         half, _, point = key
         network, adam = (self.D, self.adam_d) if half == "d" else (self.G, self.adam_g)
-        static: StaticHalf | None = None
+        if self.halves.take(len(micro_batches), point):
+            static = self.halves.run(self, key, nimg, micro_batches[0], one_pass)
+            adam.advance()
+            self.halves.finish(self, static, finish)
+            return
         sums, mean_w = torch.zeros_like(self.statistics), torch.zeros_like(self.G.w_avg)
 
         def passes() -> None:
-            nonlocal static, sums, mean_w
-            if self.halves.take(len(micro_batches), point):
-                static = self.halves.run(self, key, nimg, micro_batches[0], one_pass)
-                sums, mean_w = static.answer
-                return
             for part in micro_batches:
                 row, w = one_pass(part)
                 sums.add_(row)
                 mean_w.add_(w)
 
-        self._together(passes)
-        self._exchange(network, sums, mean_w)
+        together(self.processes, passes)
+        gradients = [p.grad for p in network.parameters() if p.grad is not None]
+        self.processes.sum_([*gradients, sums, mean_w])
         adam.advance()
-        if static is None:
-            finish(sums, mean_w)
-        else:
-            self.halves.finish(self, static, finish)
+        finish(sums, mean_w)
 
     def _lod(self, point: Point) -> float:
         """The lod of a pass; where its inputs are given, its fade is one of them."""
         fade = None if self.given is None else self.given.get("fade")
         return point.lod if fade is None else lods.FadeInTensor(point.lod, fade)
-
-    def _together(self, passes: Callable[[], None]) -> None:
-        """Runs the passes of a half step; OutOfMemory in every process if any of them ran out."""
-        failed = False
-        try:
-            passes()
-        except (RuntimeError, torch.OutOfMemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            failed = True
-        if self.processes.any(failed):  # outside the handler, so that no traceback holds tensors
-            raise OutOfMemory
 
     @property
     def _has_penalty(self) -> bool:
@@ -368,8 +353,3 @@ class Trainer:
         if config.policy and config.target is not None:
             sign_real = sums[STATISTICS.index("sign_real")]
             self.augment_p.copy_(adapted(self.augment_p, sign_real, config.target, batch, config.full_kimg))
-
-    def _exchange(self, network: torch.nn.Module, *extra: torch.Tensor) -> None:
-        """Sums gradients (and small extras) over the processes."""
-        gradients = [p.grad for p in network.parameters() if p.grad is not None]
-        self.processes.sum_([*gradients, *extra])
