@@ -1,6 +1,6 @@
 """Training rate against resolution, with the floor and what others reach: docs/images/training-rates.png.
 
-    python benchmarks/plot_rates.py [benchmarks/results/h100.json]
+    python benchmarks/plot_rates.py [benchmarks/results/h200.json]
 
 The floor is the one of `stylegan benchmark`: the least arithmetic and the fewest bytes of a step, one after the other,
 at the matrix rate and copy bandwidth measured on the device. Others' figures are those of docs/performance.md.
@@ -27,7 +27,7 @@ PUBLISHED = {1024: 25000e3 / (41 * 86400)}  # 25,000 kimg to 1024x1024 in 41 day
 
 
 def main() -> None:
-    found = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "benchmarks/results/h100.json").read_text())
+    found = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "benchmarks/results/h200.json").read_text())
     rows = found["train"]
     sides = [int(row["resolution"].split("x")[0]) for row in rows]
     figure, axes = plt.subplots(figsize=(8, 4.6), dpi=110)

@@ -1,11 +1,13 @@
 """Training rate on several GPUs, and from a prepared set on disk beside images that lie on the GPU; prints JSON.
 
     torchrun --nproc-per-node N benchmarks/scaling.py [--side 1024] [--batch 16] [--precision bf16] [--data DIR]
+    torchrun --nproc-per-node N benchmarks/scaling.py --schedule [--precision bf16]
 
-The same batch on every GPU, official widths (`ffhq1024`), R1 in every step. Run it with N = 1, 2, 4 and divide. With
---data, batches are read from a prepared set of that size as training reads them, after the measurement with resident
-images; the rates are medians of single steps. `--tiny` runs the same code on CPUs. `--make DIR` writes 400 JPEGs of
-that side instead, with detail at every scale, for `stylegan prepare`.
+The same batch on every GPU, official widths (`ffhq1024`), R1 in every step; the first GPU by itself, then all of them.
+Rates are medians of ten steps each, which begin together. With --data, batches are then read from a prepared set of
+that size as training reads them. --schedule measures every phase at its batch for 8 GPUs, divided among N, and predicts
+the hours of the whole training from them, sums over processes included. `--tiny` runs the same code on CPUs.
+`--make DIR` writes 400 JPEGs of that side instead, with detail at every scale, for `stylegan prepare`.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -23,32 +26,49 @@ import torch
 from PIL import Image
 
 from stylegan import distributed
+from stylegan import lod as lods
 from stylegan.benchmark.clock import device_name, synchronize
-from stylegan.config.presets import preset
+from stylegan.benchmark.measure import predict_hours
+from stylegan.config import Config
+from stylegan.config.presets import Diff, preset
 from stylegan.data import Dataset
 from stylegan.ops.switch import using_ops
 from stylegan.training import schedule
 from stylegan.training.batches import Batches, split_batch
 from stylegan.training.step import MicroBatch, Trainer
 
-WARM = 6  # steps that are not counted: kernels are chosen and graphs recorded
+STEPS = 10  # begun together, then measured at once: processes that stay in step would wait for each other's launches
 
 
 def median(step: Callable[[int], None], processes: distributed.Processes, seconds: float) -> float:
-    """Seconds of a step, the slowest process's."""
+    """Seconds of a step, the slowest process's. The first steps are not counted: graphs are recorded."""
     times: list[float] = []
     begin = time.perf_counter()
     for i in range(10_000):
         synchronize(processes.device)
         processes.barrier()
         start = time.perf_counter()
-        step(i)
+        for j in range(STEPS):
+            step(i * STEPS + j)
         synchronize(processes.device)
-        if i >= WARM:
-            times.append(time.perf_counter() - start)
+        if i:
+            times.append((time.perf_counter() - start) / STEPS)
         if processes.most(int(len(times) >= 3 and time.perf_counter() - begin > seconds)):
             break
     return processes.most(int(statistics.median(times) * 1e9)) / 1e9
+
+
+def resident(trainer: Trainer, processes: distributed.Processes, level: int, batch: int, seconds: float) -> float:
+    """Seconds of a step with `batch` images on each GPU, which lie there."""
+    config, device, n = trainer.config, processes.device, batch * processes.world
+    trainer.processes = processes
+    trainer.halves.forget()
+    lod = float(config.generator.top - level)
+    point = schedule.Point(0, lod, level, lods.nominal(level), n, 1e-3, 1e-3, 1.0, 1, 1)
+    shape = (batch, 3, *config.generator.size(level))
+    images, none = torch.randint(0, 256, shape, dtype=torch.uint8, device=device), torch.zeros(batch, 0, device=device)
+    parts = [MicroBatch(rows, images, none, none) for rows in split_batch(config, processes, n)]
+    return median(lambda i: trainer.step(point, i * n, parts), processes, seconds)
 
 
 def make(folder: Path, side: int, count: int = 400) -> None:
@@ -71,6 +91,7 @@ def main() -> None:
     parser.add_argument("--precision", default="bf16")
     parser.add_argument("--data", help="a prepared set of images of that size")
     parser.add_argument("--seconds", type=float, default=8.0)
+    parser.add_argument("--schedule", action="store_true")
     parser.add_argument("--tiny", action="store_true")
     parser.add_argument("--make", type=Path)
     given = parser.parse_args()
@@ -78,37 +99,62 @@ def main() -> None:
         make(given.make, given.side)
         return
     processes = distributed.start("cpu" if given.tiny else "cuda")
-    batch = given.batch * processes.world
-    changes = {
-        "training": {"precision": given.precision},
-        "schedule": {"batch": batch, "batch_by_resolution": {}, "grow": False, "total_kimg": 1e6},
-    }
-    config = preset("tiny" if given.tiny else "ffhq1024", given.side, changes=changes)
-    level, device = config.generator.top, processes.device
-    point = schedule.at(config.schedule, level, 0)
-    found: dict[str, Any] = {"device": device_name(device), "processes": processes.world, "side": given.side,
-                             "batch_per_process": given.batch, "precision": given.precision}  # fmt: skip
+    name, world = "tiny" if given.tiny else "ffhq1024", processes.world
+    training: Diff = {"precision": given.precision, "graphs": "on"}
+    found: dict[str, Any] = {
+        "device": device_name(processes.device), "processes": world, "precision": given.precision,
+    }  # fmt: skip
     with using_ops("fast"):
-        trainer = Trainer(config, processes)
-        (rows,) = split_batch(config, processes, batch)
-        images = torch.randint(0, 256, (given.batch, 3, given.side, given.side), dtype=torch.uint8, device=device)
-        none = torch.zeros(given.batch, 0, device=device)
-        parts = [MicroBatch(rows, images, none, none)]
-        resident = median(lambda i: trainer.step(point, i * batch, parts), processes, given.seconds)
-        found["images_per_second"] = round(batch / resident, 2)
-        found["ms"] = round(1000 * resident, 2)
-        if given.data:
-            with Batches(config, Dataset.open(given.data), processes, 0, 0) as batches:
-
-                def step(i: int) -> None:
-                    trainer.step(point, i * batch, batches.next(point, i * batch))
-
-                read = median(step, processes, given.seconds)
-            found["images_per_second_from_disk"] = round(batch / read, 2)
-            found["slower_from_disk"] = round(read / resident - 1, 4)
+        if given.schedule:
+            found |= phases(preset(name, given.side, changes={"training": training}), processes, given.seconds)
+        else:
+            batch = given.batch * world
+            fixed: Diff = {"batch": batch, "batch_by_resolution": {}, "grow": False, "total_kimg": 1e6}
+            config = preset(name, given.side, changes={"training": training, "schedule": fixed})
+            found |= fixed_size(config, processes, given)
     if processes.first:
         print(json.dumps(found), flush=True)
     processes.close()
+
+
+def fixed_size(config: Config, processes: distributed.Processes, given: argparse.Namespace) -> dict[str, Any]:
+    """One GPU, all of them, and from disk."""
+    trainer, level, batch = Trainer(config, processes), config.generator.top, given.batch * processes.world
+    found: dict[str, Any] = {"side": given.side, "batch_per_process": given.batch}
+    if processes.first:
+        alone = distributed.Processes(device=processes.device)
+        one = given.batch / resident(trainer, alone, level, given.batch, given.seconds)
+        found["images_per_second_of_the_first"] = round(one, 2)
+    processes.barrier()
+    step = resident(trainer, processes, level, given.batch, given.seconds)
+    found |= {"images_per_second": round(batch / step, 2), "ms": round(1000 * step, 2)}
+    if processes.first:
+        found["times_the_first"] = round(batch / step / one, 3)
+    if given.data:
+        point = schedule.at(config.schedule, level, 0)
+        with Batches(config, Dataset.open(given.data), processes, 0, 0) as batches:
+            read = median(
+                lambda i: trainer.step(point, i * batch, batches.next(point, i * batch)), processes, given.seconds
+            )
+        found |= {"images_per_second_from_disk": round(batch / read, 2), "slower_from_disk": round(read / step - 1, 4)}
+    trainer.halves.forget()
+    return found
+
+
+def phases(config: Config, processes: distributed.Processes, seconds: float) -> dict[str, Any]:
+    """Every phase, and the hours of the whole schedule."""
+    trainer, rates, rows = Trainer(config, processes), {}, []
+    for level in range(config.schedule.initial_resolution.bit_length() - 3, config.generator.top + 1):
+        batch = config.schedule.batch_by_resolution.get(lods.nominal(level), config.schedule.batch)
+        share = batch // processes.world
+        step = resident(trainer, processes, level, share, seconds)
+        rates[level] = share * processes.world / step
+        rows.append({"side": 4 << level, "batch": batch, "ms": round(1000 * step, 2),
+                     "images_per_second": round(rates[level], 1)})  # fmt: skip
+        if processes.first:
+            print(rows[-1], file=sys.stderr, flush=True)
+    trainer.halves.forget()
+    return {"phases": rows, "hours": round(predict_hours(config, rates), 2)}
 
 
 if __name__ == "__main__":
