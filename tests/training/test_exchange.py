@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 import torch
 from torch import nn
@@ -112,3 +116,27 @@ def test_connections_are_made_by_sums_of_every_bucket() -> None:
     exchange = Exchange(processes, list(net.parameters()), (torch.empty(1),), 300)
     exchange.connect()
     assert [len(values) for _, values in processes.log] == [len(b.values) for b in exchange.buckets]
+
+
+@pytest.mark.parametrize(
+    "device",
+    [
+        pytest.param("cpu", marks=pytest.mark.slow),
+        pytest.param(
+            "cuda",
+            marks=[
+                pytest.mark.gpu,
+                pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs"),
+            ],
+        ),
+    ],
+)
+def test_processes_get_the_gradients_that_sums_after_the_pass_give(device: str) -> None:
+    count = min(torch.cuda.device_count(), 4) if device == "cuda" else 2
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(count)]
+    done = subprocess.run(
+        [*command, "-m", "tests.training.sums", device], capture_output=True, text=True, timeout=300, check=False,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert done.stdout.count("gradients, off by at most") == count

@@ -88,6 +88,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         Job(folder / "static, stopped", STATIC, stop_kimg=0.056),
         Job(folder / "static, stopped", STATIC),
         Job(folder / "static, memory", STATIC, fault="out of memory at once"),
+        Job(folder / "drift", fault="drift"),
         Job(folder / "two"),
     ]
     process = torchrun(folder, jobs)
@@ -152,6 +153,22 @@ def test_one_out_of_memory_makes_both_accumulate(folder: Path) -> None:
 
 def test_a_disk_that_fails_the_first_stops_both(folder: Path) -> None:
     assert [end["problem"] for end in ended(folder / "disk")] == ["the disk is full; make room"] * 2
+
+
+def test_processes_that_drift_apart_are_found_before_anything_is_saved(folder: Path) -> None:
+    """By one bit, in one weight of one process; what was saved before is sound, and going on from it exact."""
+    problems = {end["problem"] for end in ended(folder / "drift")}
+    assert len(problems) == 1  # the same sentence in both
+    (problem,) = problems
+    found = re.fullmatch(
+        r"processes 0 and 1 have different networks \(G\) at 0\.064 kimg, .* The last checkpoint, (.*), is "
+        r"sound; run the same command again to go on from there",
+        problem,
+    )
+    assert found, problem
+    assert Path(found[1]).is_dir()
+    assert go(CONFIG, folder / "drift").finished
+    assert_close(outcome(folder / "one"), outcome(folder / "drift"))
 
 
 def test_killed_then_hung_then_finished(folder: Path, tmp_path: Path) -> None:

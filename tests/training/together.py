@@ -46,6 +46,18 @@ def at_step(monkeypatch: pytest.MonkeyPatch, nimg: int, act: Any) -> None:
     monkeypatch.setattr(Trainer, "step", watched)
 
 
+def drifts(monkeypatch: pytest.MonkeyPatch, nimg: int) -> None:
+    """One weight of G is another by a bit or two after the step that follows `nimg` images."""
+    step = Trainer.step
+
+    def drifting(self: Trainer, point: Any, now: int, parts: Any) -> None:
+        step(self, point, now, parts)
+        if now == nimg:
+            self.G.mapping.layers[0].weight.data[0, 0] *= 1 + 2e-7
+
+    monkeypatch.setattr(Trainer, "step", drifting)
+
+
 def out_of_memory(part: Any) -> None:
     if len(part.rows) > 1:
         raise torch.OutOfMemoryError("CUDA out of memory")
@@ -60,6 +72,8 @@ def inject(monkeypatch: pytest.MonkeyPatch, fault: str, rank: int) -> None:
         at_step(monkeypatch, 48, out_of_memory)
     elif fault == "out of memory at once" and rank == 1:
         at_step(monkeypatch, 0, out_of_memory)
+    elif fault == "drift" and rank == 1:
+        drifts(monkeypatch, 48)
     elif fault == "disk full" and rank == 0:
         monkeypatch.setattr(checkpoint, "write", no_space)
     elif fault == "SIGTERM" and rank == 1:

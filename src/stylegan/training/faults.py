@@ -1,4 +1,4 @@
-"""Values that are not finite: found in the step that made them, and told in words."""
+"""Values that are not finite, and processes whose networks differ: found early, and told in words."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from stylegan.training.report import averages
 from stylegan.training.step import Trainer
 
 
-class FiniteCheck:
-    """Looks at the step statistics for NaN and infinity without making a GPU wait.
+class Soundness:
+    """Looks at the step statistics for NaN and infinity without making a GPU wait, and whether processes agree.
 
     On a CPU `look` raises in the step that went wrong. On a GPU the numbers of one look are examined at the
-    next, when they have long arrived; `settle` examines them at once (before anything is saved).
+    next, when they have long arrived; `confirm` examines them, and the networks, at once (before anything is saved).
     """
 
     def __init__(self, trainer: Trainer, checkpoints: Path) -> None:
@@ -32,12 +32,17 @@ class FiniteCheck:
         if self._copy is None or self._event is None:
             self._examine(self.trainer.statistics, nimg)
             return
-        self.settle()
+        self._settle()
         self._copy.copy_(self.trainer.statistics, non_blocking=True)
         self._event.record()
         self._nimg = nimg
 
-    def settle(self) -> None:
+    def confirm(self, nimg: int) -> None:
+        """All that is to be known at `nimg` images. UserError where the training has diverged, or processes have."""
+        self._settle()
+        check_same(self.trainer, nimg, self.checkpoints)
+
+    def _settle(self) -> None:
         """Examines the numbers still on their way."""
         if self._copy is not None and self._event is not None and self._nimg >= 0:
             self._event.synchronize()
@@ -56,12 +61,42 @@ def diverged(trainer: Trainer, values: dict[str, float], nimg: int, checkpoints:
     what = " and ".join(f"{name} is {value}" for name, value in values.items())
     tensors = list(_not_finite(trainer))
     held = f"; not finite: {', '.join(tensors[:3])}" + (f" and {len(tensors) - 3} more" if len(tensors) > 3 else "")
-    last = max((path.name for path in checkpoints.glob("[0-9]*")), default="")
-    sound = f"The last checkpoint, {checkpoints / last}, is sound" if last else "There is no checkpoint yet"
     return (
-        f"the training has diverged: {what} at {nimg / 1000:.3f} kimg{held if tensors else ''}. {sound}; begin a run "
-        f"with a lower schedule.lr, a higher loss.r1_gamma, or --training.precision fp32 in a new --out"
+        f"the training has diverged: {what} at {nimg / 1000:.3f} kimg{held if tensors else ''}. {_sound(checkpoints)}; "
+        f"begin a run with a lower schedule.lr, a higher loss.r1_gamma, or --training.precision fp32 in a new --out"
     )
+
+
+def check_same(trainer: Trainer, nimg: int, checkpoints: Path) -> None:
+    """UserError, in every process, where the networks of one are not the first's to the last bit.
+
+    All start alike and take the same steps, so that a difference is a fault: of an exchange, or of a GPU.
+    """
+    processes = trainer.processes
+    if processes.world == 1:
+        return
+    networks = {"G": trainer.G, "D": trainer.D, "G_ema": trainer.G_ema}
+    digests = [int(number) for number in torch.stack([_digest(network) for network in networks.values()])]
+    wrong = [own != first for own, first in zip(digests, processes.share(digests), strict=True)]
+    unlike = {name: processes.most(processes.rank * w) for name, w in zip(networks, wrong, strict=True)}
+    if any(unlike.values()):
+        names = ", ".join(name for name, rank in unlike.items() if rank)
+        raise UserError(
+            f"processes 0 and {max(unlike.values())} have different networks ({names}) at {nimg / 1000:.3f} kimg, "
+            f"though they take the same steps: a GPU or the exchange between them has failed, or they run on unlike "
+            f"GPUs or versions of PyTorch. {_sound(checkpoints)}; run the same command again to go on from there"
+        )
+
+
+def _digest(network: torch.nn.Module) -> torch.Tensor:
+    """A sum of the bits of all weights and averages; stays on the device."""
+    tensors = [t.detach() for t in (*network.parameters(), *network.buffers()) if t.dtype == torch.float32]
+    return torch.stack([t.view(torch.int32).sum(dtype=torch.int64) for t in tensors]).sum()
+
+
+def _sound(checkpoints: Path) -> str:
+    last = max((path.name for path in checkpoints.glob("[0-9]*")), default="")
+    return f"The last checkpoint, {checkpoints / last}, is sound" if last else "There is no checkpoint yet"
 
 
 def _not_finite(trainer: Trainer) -> Iterator[str]:

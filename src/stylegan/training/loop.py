@@ -24,7 +24,7 @@ from stylegan.training import checkpoint, memory, preview, rates, schedule, setu
 from stylegan.training.batches import Batches, check_schedule
 from stylegan.training.checkpoint import Progress
 from stylegan.training.eta import Eta, human_time
-from stylegan.training.faults import FiniteCheck
+from stylegan.training.faults import Soundness
 from stylegan.training.health.monitor import Monitor
 from stylegan.training.report import Report, averages, memory_gb
 from stylegan.training.run import RunFolder, git_revision
@@ -131,7 +131,7 @@ class _Session:
             self.progress.finished = False  # the schedule was extended
         keep, keep_every = config.training.keep_checkpoints, config.training.keep_every_kimg
         self.writer = Writer(run / "checkpoints", keep, keep_every)
-        self.finite = FiniteCheck(self.trainer, run / "checkpoints")
+        self.sound = Soundness(self.trainer, run / "checkpoints")
         self.fault = ""  # why the first process could not write its files
         self.eta = Eta(config, rates.recall(config, processes))
         self.scoring = Scoring(config, self.trainer.G_ema, run, processes)
@@ -206,7 +206,7 @@ class _Session:
                 f"{progress.micro_batch} per process (training.micro_batch)"
             )
         progress.nimg += point.batch
-        self.finite.look(progress.nimg)
+        self.sound.look(progress.nimg)
 
     # --- reports and checkpoints --------------------------------------------------------------------------
 
@@ -300,7 +300,7 @@ class _Session:
         config, progress = self.config, self.progress
         progress.tick += 1
         rate, left = self.eta.measured[point.level], self.eta.remaining(progress.nimg)
-        self.finite.settle()
+        self.sound.confirm(self.progress.nimg)
         means, memory = averages(self.trainer.statistics), memory_gb(self.processes.device)
         entry: dict[str, Any] = {
             "tick": progress.tick,
@@ -380,7 +380,7 @@ class _Session:
 
     def _checkpoint(self) -> None:
         """Begins to save the state as it is now, in the background."""
-        self.finite.settle()
+        self.sound.confirm(self.progress.nimg)
         if self.processes.first and not self.fault:
             self.progress.log_bytes = self.report.log_bytes
             self.writer.save(self.trainer, self.progress)

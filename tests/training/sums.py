@@ -1,0 +1,87 @@
+"""Run by torchrun in tests: gradients summed beside the backward pass, against those summed after it.
+
+    torchrun --nproc-per-node N -m tests.training.sums cpu|cuda
+
+Two trainers with the same weights take the same steps, one of them as static half steps (on GPUs: CUDA graphs); every
+gradient of every step is compared, and at the end the networks of all processes.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from stylegan import distributed
+from stylegan import lod as lods
+from stylegan.config.presets import preset
+from stylegan.ops.switch import using_ops
+from stylegan.training import exchange
+from stylegan.training.batches import split_batch
+from stylegan.training.faults import check_same
+from stylegan.training.schedule import Point
+from stylegan.training.step import MicroBatch, Trainer
+
+REPEATS = 6
+
+
+def gradients(trainer: Trainer, *step: Any) -> dict[str, torch.Tensor]:
+    """All gradients of one step, as its optimizers take them."""
+    found: dict[str, torch.Tensor] = {}
+    for name, network, adam in (("D", trainer.D, trainer.adam_d), ("G", trainer.G, trainer.adam_g)):
+
+        def advance(name: str = name, network: torch.nn.Module = network, adam: Any = adam) -> None:
+            for part, p in network.named_parameters():
+                if p.grad is not None:
+                    found[f"{name}.{part}"] = p.grad.clone()
+            type(adam).advance(adam)
+
+        adam.advance = advance  # type: ignore[method-assign]
+    trainer.step(*step)
+    return found
+
+
+def main(device: str) -> None:
+    processes = distributed.start(device)
+    exchange.Exchange.__init__.__defaults__ = (2**20 if device == "cuda" else 2**12,)  # many buckets
+    trainers = []
+    for graphs in ("on", "off"):
+        changes: Any = {"training": {"precision": "fp32", "graphs": graphs}, "schedule": {"lr": 1e-9}}
+        trainers.append(Trainer(preset("ffhq1024" if device == "cuda" else "tiny", 32, changes=changes), processes))
+    config, compared = trainers[0].config, 0
+    worst = (0.0, "")
+    with using_ops("fast"):
+        for level in (config.generator.top - 1, config.generator.top):
+            batch, lod = 4 * processes.world, float(config.generator.top - level)
+            point = Point(0, lod, level, lods.nominal(level), batch, 1e-9, 1e-9, 1.0, 1, 1)
+            none = torch.zeros(4, 0, device=processes.device)
+            for i in range(REPEATS):
+                (rows,) = split_batch(config, processes, batch)
+                generator = torch.Generator().manual_seed(i)
+                shape = (batch, config.generator.channels, *config.generator.size(level))
+                images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)[rows]
+                parts = [MicroBatch(rows, images.to(processes.device), none, none)]
+                ours, theirs = (gradients(trainer, point, i * batch, parts) for trainer in trainers)
+                assert ours.keys() == theirs.keys()
+                for kind in ("D", "G"):
+                    size = torch.stack([g.norm() for name, g in theirs.items() if name.startswith(kind)]).norm()
+                    for name in (n for n in theirs if n.startswith(kind)):
+                        wrong = float((ours[name] - theirs[name]).norm() / (theirs[name].norm() + 1e-4 * size))
+                        worst, compared = max(worst, (wrong, f"{name}, level {level}, step {i}")), compared + 1
+            known = trainers[0].halves._known.values()
+            buckets = [len(half.exchange.buckets) for half in known if half.exchange is not None]
+            assert len(buckets) == 2, buckets
+            assert min(buckets) > 2, buckets
+            assert all((half.graph is not None) == (device == "cuda") for half in known)
+    for trainer in trainers:
+        check_same(trainer, 0, Path())
+        trainer.halves.forget()
+    assert worst[0] < 2e-3, worst
+    print(f"process {processes.rank}: {compared} gradients, off by at most {worst[0]:.1e} ({worst[1]}); {buckets}")
+    processes.close()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
