@@ -24,16 +24,20 @@ from stylegan.ops import (
     fused_layer,
     fused_ring,
     fused_weights,
+    noise,
     triton_activation,
     triton_blur,
     triton_kernels,
     triton_layer,
+    triton_noise,
     triton_rgb,
     triton_ring,
     triton_weights,
 )
 
-MODULES = (triton_kernels, triton_activation, triton_blur, triton_layer, triton_rgb, triton_ring, triton_weights)
+MODULES = (
+    triton_kernels, triton_activation, triton_blur, triton_layer, triton_rgb, triton_ring, triton_weights, triton_noise,
+)  # fmt: skip
 TARGET = GPUTarget("cuda", 90, 32)
 LARGE = {"x", "y", "dy", "dx", "g", "u", "f", "p", "k"}  # bfloat16; other tensors are float32
 SIZES = {  # multiples of 16 where they matter
@@ -42,7 +46,9 @@ SIZES = {  # multiples of 16 where they matter
 }  # fmt: skip
 STEPS = {  # any integers
     "sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands", "chunks", "size",
+    "n",
 }  # fmt: skip
+OTHERS = {"bits": "*u8", "rows": "*i64", "blocks": "*i32", "seed": "i64"}
 FLAGS = {
     "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
     "HAS_MORE": False, "CHUNKS": 64, "HAS_BIAS": False, "ACTIVATES": False, "STORES": True, "SUMS": False,
@@ -67,8 +73,8 @@ def report(name: str, layout: str, constants: dict[str, Any], warps: int) -> str
             signature[argument] = "i32"
         elif argument in ("eps", "outer", "inner", "factor"):
             signature[argument] = "fp32"
-        elif argument == "bits":
-            signature[argument] = "*u8"
+        elif argument in OTHERS:
+            signature[argument] = OTHERS[argument]
         else:
             large = argument in LARGE or (name, argument) == ("expand", "out")
             signature[argument] = "*bf16" if large else "*fp32"
@@ -122,6 +128,7 @@ def main() -> None:
         print("merged:", report("apply", f"nhwc {channels}", constants, warps // 2), flush=True)
     constants = {"ROWS": fused_blur.ROWS, "BW": 32, "CHUNKS": 512, "BC": fused_layer.MERGED // 512}
     print(report("merge", "512x512", constants, warps), flush=True)
+    print(report("normal", "any", {"B": noise.LANES}, 4), flush=True)
     print(report("scale", "any", {"B": fused_weights.VALUES}, 4), flush=True)
     tile_of = {"BO": fused_weights.SIDE, "BI": fused_weights.SIDE, "xi": 1}
     for what, unit, read in (("4x4", "yi", 9), ("rotated", "yo", 9), ("gradient", "yi", 16), ("rotated", "yo", 16)):

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from stylegan.distributed import Processes
+from stylegan.training import exchange as exchange_module
 from stylegan.training.exchange import Exchange, finishing_order
 
 
@@ -60,7 +61,8 @@ def run_pass(net: nn.Sequential, double: bool = True) -> tuple[torch.Tensor, tor
 
 
 @pytest.mark.parametrize("bucket", [1, 300, 10**9])
-def test_sums_are_those_of_the_plain_pass(bucket: int) -> None:
+def test_sums_are_those_of_the_plain_pass(bucket: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "BUCKET", bucket)
     net = network()
     run_pass(net)
     wanted = [p.grad for p in net.parameters()]
@@ -70,7 +72,7 @@ def test_sums_are_those_of_the_plain_pass(bucket: int) -> None:
     assert sorted(order) == list(range(8))
     net.zero_grad(set_to_none=True)
     processes = Doubling()
-    exchange = Exchange(processes, [parameters[i] for i in order], (torch.empty(1), torch.empty(3)), bucket)
+    exchange = Exchange(processes, [parameters[i] for i in order], (torch.empty(1), torch.empty(3)))
     assert len(exchange.buckets) == {1: 9, 300: 5, 10**9: 1}[bucket]
     for _ in range(2):
         processes.log.clear()
@@ -86,13 +88,14 @@ def test_sums_are_those_of_the_plain_pass(bucket: int) -> None:
         assert [place for place, _ in processes.log] == [b.values.data_ptr() for b in exchange.buckets]
 
 
-def test_sums_begin_while_gradients_are_made_and_each_with_all_of_its_own() -> None:
+def test_sums_begin_while_gradients_are_made_and_each_with_all_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "BUCKET", 300)
     net, events = network(), []
     parameters = list(net.parameters())
     order = finishing_order(parameters, lambda: run_pass(net))
     net.zero_grad(set_to_none=True)
     processes = Doubling()
-    exchange = Exchange(processes, [parameters[i] for i in order], (torch.empty(1), torch.empty(3)), 300)
+    exchange = Exchange(processes, [parameters[i] for i in order], (torch.empty(1), torch.empty(3)))
     for place, p in enumerate(parameters[:8]):
         p.register_post_accumulate_grad_hook(lambda _, place=place: events.append((place, len(processes.log))))
     exchange.through(lambda: run_pass(net))
@@ -104,16 +107,18 @@ def test_sums_begin_while_gradients_are_made_and_each_with_all_of_its_own() -> N
         torch.testing.assert_close(2 * final[bucket.values.data_ptr()], bucket.values, rtol=0, atol=0)
 
 
-def test_a_gradient_that_never_comes_is_not_passed_over() -> None:
+def test_a_gradient_that_never_comes_is_not_passed_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "BUCKET", 1)
     net = network()
-    exchange = Exchange(Doubling(), list(net.parameters()), (torch.empty(1), torch.empty(3)), 1)
+    exchange = Exchange(Doubling(), list(net.parameters()), (torch.empty(1), torch.empty(3)))
     with pytest.raises(AssertionError, match="never or twice"):
         exchange.through(lambda: run_pass(net))
 
 
-def test_connections_are_made_by_sums_of_every_bucket() -> None:
+def test_connections_are_made_by_sums_of_every_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "BUCKET", 300)
     net, processes = network(), Doubling()
-    exchange = Exchange(processes, list(net.parameters()), (torch.empty(1),), 300)
+    exchange = Exchange(processes, list(net.parameters()), (torch.empty(1),))
     exchange.connect()
     assert [len(values) for _, values in processes.log] == [len(b.values) for b in exchange.buckets]
 

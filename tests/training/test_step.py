@@ -13,7 +13,7 @@ from stylegan.config import Config
 from stylegan.ops.fade import fade_reals
 from stylegan.training import schedule
 from stylegan.training.batches import split_batch
-from stylegan.training.draws import draw_latents, draw_noise, rows_of_part, seed_of
+from stylegan.training.draws import draw_latents, draw_noise, noise_layers, rows_of_part, seed_of
 from stylegan.training.schedule import Point
 from stylegan.training.step import STATISTICS, MicroBatch, Trainer
 from tests.training.small import pictures, small
@@ -212,15 +212,17 @@ def test_reals_are_mirrored_one_by_one_and_cross_faded(lod: float) -> None:
 
 
 def test_noise_is_fresh_per_sample_layer_and_step() -> None:
-    trainer = Trainer(small())
-    rows = torch.arange(4)
-    a = draw_noise(trainer.G.synthesis, 0.0, 4, rows, 1, torch.device("cpu"))
-    b = draw_noise(trainer.G.synthesis, 0.0, 4, rows, 2, torch.device("cpu"))
+    synthesis = Trainer(small()).G.synthesis
+
+    def drawn(rows: torch.Tensor, seed: int) -> list[torch.Tensor]:
+        return noise_layers(synthesis, 0.0, draw_noise(synthesis, 0.0, 4, rows, seed, torch.device("cpu")))
+
+    a, b = drawn(torch.arange(4), 1), drawn(torch.arange(4), 2)
     assert [tuple(n.shape[1:]) for n in a] == [(1, s, s) for s in (4, 4, 8, 8, 16, 16)]
     assert not torch.equal(a[0], b[0])
     assert not torch.equal(a[0], a[1])
     assert not torch.equal(a[0][0], a[0][1])
-    part = draw_noise(trainer.G.synthesis, 0.0, 4, torch.tensor([1, 3]), 1, torch.device("cpu"))
+    part = drawn(torch.tensor([1, 3]), 1)
     assert torch.equal(part[2], a[2][[1, 3]])
 
 

@@ -1,8 +1,9 @@
 """Everything random in a training step, as pure functions of (seed, images shown, purpose).
 
 Nothing depends on how many steps ran before in this process, on the number of processes, or on how a batch
-is divided: all values are drawn for the whole global batch and each process takes its rows. That is what
-makes resuming exact and the number of GPUs irrelevant.
+is divided: all values are drawn for the whole global batch and each process takes its rows, but for noise on
+GPUs, which is large and drawn so that rows do not depend on each other (`ops.noise`). That is what makes resuming
+exact and the number of GPUs irrelevant.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import torch
 from stylegan import lod as lods
 from stylegan.config import GeneratorConfig
 from stylegan.networks import SynthesisNetwork
+from stylegan.ops import noise
 
 
 def seed_of(*parts: int | str) -> int:
@@ -84,22 +86,30 @@ def draw_noise(
     synthesis: SynthesisNetwork,
     lod: float,
     batch: int,
-    rows: torch.Tensor,  # on the host
+    rows: torch.Tensor,  # [n], on the host
     seed: int,
     device: torch.device,
-    into: list[torch.Tensor] | None = None,  # written to where the rows are the whole batch
-) -> list[torch.Tensor]:
-    """Noise for some rows of a batch, [n, 1, h, w] for each acting layer; [] where the network takes none."""
-    if not synthesis.config.noise:
-        return []
+    into: torch.Tensor | None = None,
+) -> torch.Tensor:
+    """Noise for some rows of a batch, of all acting layers in one buffer (`noise_layers`), `into` if it is given."""
+    sizes, n = synthesis.noise_sizes(lod) if synthesis.config.noise else [], len(rows)
+    buffer = torch.empty(n * sum(h * w for h, w in sizes), device=device) if into is None else into
+    if not sizes:
+        return buffer
+    if device.type == "cuda":
+        noise.draw(buffer, sent(rows, device), sizes, seed)
+        return buffer
     generator = torch.Generator(device).manual_seed(seed)
     whole = np.array_equal(rows.numpy(), np.arange(batch))
-    rows = rows if whole else sent(rows, device)
+    for layer in noise.layers_of(buffer, sizes):
+        if whole:
+            layer.normal_(generator=generator)
+        else:
+            drawn = torch.empty(batch, *layer.shape[1:], device=device).normal_(generator=generator)
+            layer.copy_(drawn[rows.to(device)])
+    return buffer
 
-    noise = []
-    for i, size in enumerate(synthesis.noise_sizes(lod)):
-        shape = (batch, 1, *size)
-        layer = into[i] if whole and into else torch.empty(shape, device=device)
-        layer.normal_(generator=generator)
-        noise.append(layer if whole else layer[rows])
-    return noise
+
+def noise_layers(synthesis: SynthesisNetwork, lod: float, buffer: torch.Tensor) -> list[torch.Tensor]:
+    """Noise [n, 1, h, w] of each acting layer, parts of a buffer; [] where the network takes none."""
+    return noise.layers_of(buffer, synthesis.noise_sizes(lod)) if synthesis.config.noise else []

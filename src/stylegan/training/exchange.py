@@ -57,9 +57,7 @@ class Exchange:
     every process; answer: tensors of the shapes the pass returns.
     """
 
-    def __init__(
-        self, processes: Processes, parameters: Sequence[torch.nn.Parameter], answer: Answer, bucket: int = BUCKET
-    ) -> None:
+    def __init__(self, processes: Processes, parameters: Sequence[torch.nn.Parameter], answer: Answer) -> None:
         self.processes, self.parameters = processes, list(parameters)
         tensors = [*self.parameters, *answer]
         rooms = [math.ceil(t.numel() / ALIGNED) * ALIGNED for t in tensors]
@@ -72,7 +70,7 @@ class Exchange:
         for parameter, place, room in zip(self.parameters, places, rooms, strict=False):
             members[parameter] = place
             end += room
-            if (end - begin) * self.buffer.element_size() >= bucket:
+            if (end - begin) * self.buffer.element_size() >= BUCKET:
                 self.buckets.append(Bucket(self.buffer[begin:end], members))
                 begin, members = end, {}
         self.buckets.append(Bucket(self.buffer[begin:], members))  # the answer too

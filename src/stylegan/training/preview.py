@@ -14,7 +14,7 @@ from stylegan.config import Config
 from stylegan.data.dataset import Dataset
 from stylegan.errors import UserError
 from stylegan.networks import Generator
-from stylegan.training.draws import draw_noise, seed_of
+from stylegan.training.draws import draw_noise, noise_layers, seed_of
 from stylegan.training.run import stored_config
 from stylegan.video import write_video
 
@@ -65,7 +65,8 @@ class Preview:
             z, labels = self.z[i : i + batch], None if self.labels is None else self.labels[i : i + batch]
             rows = torch.arange(len(z))
             noise = draw_noise(generator.synthesis, lod, len(z), rows, self.noise_seed + i, z.device)
-            parts.append(generator(z, labels, psi=None, noise=noise or "none", lod=lod).cpu())
+            layers = noise_layers(generator.synthesis, lod, noise) or "none"
+            parts.append(generator(z, labels, psi=None, noise=layers, lod=lod).cpu())
         tiles = images.to_uint8(torch.cat(parts))  # N h w C
         grid = images.grid(list(visible(tiles)), columns=self.columns)
         return images.enlarge(grid, self.size[0] // tiles.shape[1])

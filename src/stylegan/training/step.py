@@ -24,7 +24,7 @@ from stylegan.ops.switch import laid_out
 from stylegan.training import losses
 from stylegan.training.adam import Adam
 from stylegan.training.augment import adapted, augment, draw_augmentation
-from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, seed_of, sent
+from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, noise_layers, seed_of, sent
 from stylegan.training.ema import ema_beta, update_ema
 from stylegan.training.graphs import Finish, Half, Pass, StaticHalves
 from stylegan.training.memory import together
@@ -252,13 +252,13 @@ class Trainer:
         """Images of the generator in training, [n, C, h, w], and their un-mixed w [n, D]."""
         synthesis = self.G.synthesis
         if self.given is not None:
-            given, noise = self.given, self._noise_in(self.given, lod)
+            given, noise = self.given, self.given["noise"]
         else:
             latents, noise_seed = self._draw(half, point, nimg)
             given = latents.given(part.rows, self.G.config.num_layers, self.processes.device)
             noise = draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, self.processes.device)
         w, ws = self._mapped(given, labels if self.G.config.labels else None)
-        return synthesis(ws, lod, noise or "none"), w
+        return synthesis(ws, lod, noise_layers(synthesis, lod, noise) or "none"), w
 
     def _mapped(
         self, given: dict[str, torch.Tensor], one_hot: torch.Tensor | None
@@ -270,11 +270,6 @@ class Trainer:
         twice = None if one_hot is None else torch.cat([one_hot, one_hot])
         ws, mixed = self.G.mapping(torch.cat([given["z"], given["z_mixed"]]), twice).chunk(2)  # each n L D
         return ws[:, 0], torch.where(given["mixes"][None, :, None], mixed, ws)
-
-    def _noise_in(self, given: dict[str, torch.Tensor], lod: float) -> list[torch.Tensor]:
-        """The noise inputs among what a half step is given; none where the network takes none."""
-        synthesis = self.G.synthesis
-        return [given[f"noise{i}"] for i in range(len(synthesis.noise_sizes(lod)))] if synthesis.config.noise else []
 
     def _reals(self, part: MicroBatch, lod: float, nimg: int, batch: int) -> torch.Tensor:
         """Real images as the discriminator sees them: [-1, 1], mirrored, cross-faded; [n, C, h, w]."""
@@ -327,15 +322,14 @@ class Trainer:
         """
         config, device, batch = self.config, self.processes.device, point.batch
         latents, noise_seed = self._draw(half, point, nimg)
-        before = None if into is None else self._noise_in(into, point.lod)
-        noise = draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device, before)
+        before = None if into is None else into["noise"]
         found = {
             "images": part.images.to(device, non_blocking=True),
             "labels": part.labels,
             "drawn_labels": part.drawn_labels,
+            "noise": draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device, before),
             **latents.given(part.rows, config.generator.num_layers, device),
         }
-        found |= {f"noise{i}": tensor for i, tensor in enumerate(noise)}
         if lods.fade_of(point.lod):
             found["fade"] = torch.full((), lods.fade_of(point.lod), device=device)
         if config.data.mirror:
