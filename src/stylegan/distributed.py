@@ -16,11 +16,21 @@ from stylegan.errors import UserError
 HOST_THREADS = torch.get_num_threads()  # as PyTorch found them; a training on a GPU takes one (training.step)
 
 
-def _flat(x: torch.Tensor) -> torch.Tensor:
-    """All values of x: of a contiguous or channels-last tensor a view in the order in which they lie, else a copy."""
-    if x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last):
-        return x.permute(0, 2, 3, 1).reshape(-1)
-    return x.reshape(-1)
+def _lies_last(x: torch.Tensor) -> bool:
+    return x.ndim == 4 and x.is_contiguous(memory_format=torch.channels_last)
+
+
+def flat(x: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """Values of x in the order in which those of `like` lie; if its own lie so and densely a view, else a copy."""
+    return (x.permute(0, 2, 3, 1) if _lies_last(like) else x).reshape(-1)
+
+
+def unflat(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+    """The reverse of `flat`: a view of values [size] with the shape of `like`, lying as it does."""
+    if _lies_last(like):
+        n, c, h, w = like.shape
+        return values.view(n, h, w, c).permute(0, 3, 1, 2)
+    return values.view(like.shape)
 
 
 class Sum(Protocol):
@@ -65,15 +75,15 @@ class Processes:
         if self.world == 1:
             return
         given = list(tensors)
-        parts = [_flat(tensor) for tensor in given]
-        flat = torch.cat(parts)
+        parts = [flat(tensor, tensor) for tensor in given]
+        joined = torch.cat(parts)
         self.marks.count += 1
-        dist.all_reduce(flat)
+        dist.all_reduce(joined)
         self.marks.count += 1
-        torch._foreach_copy_(parts, flat.split([part.numel() for part in parts]))
+        torch._foreach_copy_(parts, joined.split([part.numel() for part in parts]))
         for tensor, part in zip(given, parts, strict=True):
             if part.data_ptr() != tensor.data_ptr():
-                tensor.copy_(part.view(tensor.shape))
+                tensor.copy_(unflat(part, tensor))
 
     def begin_sum(self, values: torch.Tensor) -> Sum:
         """Begins to add values over all processes in place, and returns; they are not to be touched before `wait`.

@@ -53,12 +53,9 @@ def _positive(y, bits, at, eighth, inside, whole, BITS: tl.constexpr, BP: tl.con
 
 
 @triton.jit
-def _expanded(w, b, wk, x0, x1, x2, x3, channels, HAS_BIAS: tl.constexpr, K: tl.constexpr):
-    """E(x) + bias of the channels whose weights lie at w and biases at b, from image channels x_k [BP]: [BP, ...]."""
-    w0, w1, w2, w3 = _read(w, wk, channels, K)
-    v = w0[None, :] * x0[:, None]
-    if HAS_BIAS:
-        v += tl.load(b, mask=channels, other=0.0).to(tl.float32)[None, :]
+def _expand(b, w0, w1, w2, w3, x0, x1, x2, x3, K: tl.constexpr):
+    """b + sum of w_k·x_k, K of them, for weights w_k [BC] and image channels x_k [BP]: [BP, BC]."""
+    v = b[None, :] + w0[None, :] * x0[:, None]
     if K > 1:
         v += w1[None, :] * x1[:, None]
     if K > 2:
@@ -66,6 +63,14 @@ def _expanded(w, b, wk, x0, x1, x2, x3, channels, HAS_BIAS: tl.constexpr, K: tl.
     if K > 3:
         v += w3[None, :] * x3[:, None]
     return v
+
+
+@triton.jit
+def _bias(b, channels, HAS_BIAS: tl.constexpr):
+    """Biases at b, float32; 0 without."""
+    if HAS_BIAS:
+        return tl.load(b, mask=channels, other=0.0).to(tl.float32)
+    return tl.zeros(channels.shape, tl.float32)
 
 
 @triton.jit
@@ -109,9 +114,7 @@ def expand(
     c = tl.arange(0, BC)
     channels = c < C
     w0, w1, w2, w3 = _read(weight + c * wc, wk, channels, K)
-    b = tl.zeros([BC], tl.float32)
-    if HAS_BIAS:
-        b = tl.load(bias + c, mask=channels, other=0.0).to(tl.float32)
+    b = _bias(bias + c, channels, HAS_BIAS)
     start = image + n.to(tl.int64) * sample
     base = n.to(tl.int64) * sn
     s0 = tl.zeros([BP, BC], tl.float32)
@@ -132,17 +135,12 @@ def expand(
                 eight = tl.zeros([BP, BC // 8], tl.int32)
                 for k in tl.static_range(8):
                     o = 8 * e + k
-                    u = _expanded(weight + o * wc, bias + o, wk, x0, x1, x2, x3, o < C, HAS_BIAS, K)
+                    v0, v1, v2, v3 = _read(weight + o * wc, wk, o < C, K)
+                    u = _expand(_bias(bias + o, o < C, HAS_BIAS), v0, v1, v2, v3, x0, x1, x2, x3, K)
                     eight += (u > 0).to(tl.int32) << k
                 tl.store(bits + eighth, eight.to(tl.uint8), mask=whole)
         if STORES:
-            v = b[None, :] + w0[None, :] * x0[:, None]
-            if K > 1:
-                v += w1[None, :] * x1[:, None]
-            if K > 2:
-                v += w2[None, :] * x2[:, None]
-            if K > 3:
-                v += w3[None, :] * x3[:, None]
+            v = _expand(b, w0, w1, w2, w3, x0, x1, x2, x3, K)
             if ACTIVATES:
                 v = tl.where(v > 0, v, v * SLOPE)
             if MASKS:

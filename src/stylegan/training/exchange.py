@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import torch
 
-from stylegan.distributed import Processes, Sum
+from stylegan.distributed import Processes, Sum, flat, unflat
 
 BUCKET = 16 * 2**20  # bytes
 ALIGNED = 64  # values: every gradient begins where the widest loads may
@@ -112,7 +112,7 @@ class Exchange:
             torch.cuda.current_stream(self.processes.device).wait_stream(self._stream)
         for bucket in self.buckets:  # not before: what the other stream has copied must not be written over
             for parameter, place in bucket.places.items():
-                parameter.grad = _unflat(place, parameter)
+                parameter.grad = unflat(place, parameter)
         return self.answer
 
     def _finished(self, parameter: torch.Tensor) -> None:
@@ -132,29 +132,10 @@ class Exchange:
         self._behind.clear()
         with torch.cuda.stream(self._stream):
             if bucket.places:
-                gradients = [_flat(p.grad, p) for p in bucket.places if p.grad is not None]
+                gradients = [flat(p.grad, p) for p in bucket.places if p.grad is not None]
                 torch._foreach_copy_(list(bucket.places.values()), gradients)
             self._sums.append(self.processes.begin_sum(bucket.values))
 
     def _note_stream(self) -> None:
         if self._stream is not None:
             self._behind.add(torch.cuda.current_stream(self.processes.device))
-
-
-def _lies_last(tensor: torch.Tensor) -> bool:
-    return tensor.ndim == 4 and tensor.is_contiguous(memory_format=torch.channels_last)
-
-
-def _flat(gradient: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """Its values in the order in which the parameter's lie; PyTorch lays gradients out alike, so it is a view."""
-    if _lies_last(parameter):
-        return gradient.permute(0, 2, 3, 1).reshape(-1)
-    return gradient.reshape(-1)
-
-
-def _unflat(place: torch.Tensor, parameter: torch.Tensor) -> torch.Tensor:
-    """A view with the parameter's shape, in which values lie as the parameter's do."""
-    if _lies_last(parameter):
-        n, c, h, w = parameter.shape
-        return place.view(n, h, w, c).permute(0, 3, 1, 2)
-    return place.view(parameter.shape)
