@@ -129,10 +129,23 @@ class Processes:
             dist.barrier(group=self.control)
             self.marks.count += 1
 
-    def close(self) -> None:
-        """Leaves the process groups, and ends their threads: one that frees a tensor while Python ends aborts it."""
+    def __enter__(self) -> Processes:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        self.close(failed=kind is not None)
+
+    def close(self, failed: bool = False) -> None:
+        """Leaves the process groups, and ends their threads: one that frees a tensor while Python ends aborts it.
+
+        A process that failed leaves at once: NCCL's orderly way out waits for the others, who wait for this one's next
+        exchange, and learn from gloo's closed connection that it will not come.
+        """
         if self.world > 1 and dist.is_initialized():
-            dist.destroy_process_group()
+            if failed and self.device.type == "cuda":
+                dist.distributed_c10d._abort_process_group()
+            else:
+                dist.destroy_process_group()
             object.__setattr__(self, "control", None)  # whose threads live as long as it is held
 
 

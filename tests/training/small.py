@@ -50,9 +50,10 @@ def small(labels: int = 3, channels: int = 1, **changes: Any) -> Config:
 
 
 def go(config: Config, run: Path, stop_kimg: float | None = None, **options: Any) -> Result:
-    """Trains on the CPU, quietly."""
+    """Trains quietly, on the CPU unless a device is named."""
     data = options.pop("dataset", None) or pictures(config.generator.channels)
-    return train(config, run, "cpu", data, stop_kimg, quiet=options.pop("quiet", True), **options)
+    device, quiet = options.pop("device", "cpu"), options.pop("quiet", True)
+    return train(config, run, device, data, stop_kimg, quiet=quiet, **options)
 
 
 @dataclass

@@ -2,8 +2,9 @@
 
     torchrun --nproc-per-node N -m tests.training.sums cpu|cuda
 
-Two trainers with the same weights take the same steps, one of them as static half steps (on GPUs: CUDA graphs); every
-gradient of every step is compared, and at the end the networks of all processes.
+Three trainers with the same weights take the same steps, the first as static half steps (on GPUs: CUDA graphs); every
+gradient of every step is compared with the second's. How far the third, which does as the second, is from it tells what
+a GPU's order of additions makes of the same pass. At the end the networks of all processes are compared.
 """
 
 from __future__ import annotations
@@ -43,15 +44,29 @@ def gradients(trainer: Trainer, *step: Any) -> dict[str, torch.Tensor]:
     return found
 
 
+def distances(ours: dict[str, torch.Tensor], theirs: dict[str, torch.Tensor], where: str) -> list[tuple[float, str]]:
+    """How far each gradient is from theirs, over its size and a ten-thousandth of the whole network's."""
+    assert ours.keys() == theirs.keys()
+    found = []
+    for kind in ("D.", "G."):
+        names = [name for name in theirs if name.startswith(kind)]
+        size = torch.stack([theirs[name].norm() for name in names]).norm()
+        for name in names:
+            wrong = (ours[name] - theirs[name]).norm() / (theirs[name].norm() + 1e-4 * size)
+            found.append((float(wrong), f"{name}, {where}"))
+    return found
+
+
 def main(device: str) -> None:
     processes = distributed.start(device)
     exchange.BUCKET = 2**20 if device == "cuda" else 2**12  # many of them
     trainers = []
-    for graphs in ("on", "off"):
+    for graphs in ("on", "off", "off"):
         changes: Any = {"training": {"precision": "fp32", "graphs": graphs}, "schedule": {"lr": 1e-9}}
         trainers.append(Trainer(preset("ffhq1024" if device == "cuda" else "tiny", 32, changes=changes), processes))
-    config, compared = trainers[0].config, 0
-    worst = (0.0, "")
+    config = trainers[0].config
+    found: list[tuple[float, str]] = []
+    again: list[tuple[float, str]] = []
     with using_ops("fast"):
         for level in (config.generator.top - 1, config.generator.top):
             batch, lod = 4 * processes.world, float(config.generator.top - level)
@@ -63,13 +78,10 @@ def main(device: str) -> None:
                 shape = (batch, config.generator.channels, *config.generator.size(level))
                 images = torch.randint(0, 256, shape, dtype=torch.uint8, generator=generator)[rows]
                 parts = [MicroBatch(rows, images.to(processes.device), none, none)]
-                ours, theirs = (gradients(trainer, point, i * batch, parts) for trainer in trainers)
-                assert ours.keys() == theirs.keys()
-                for kind in ("D", "G"):
-                    size = torch.stack([g.norm() for name, g in theirs.items() if name.startswith(kind)]).norm()
-                    for name in (n for n in theirs if n.startswith(kind)):
-                        wrong = float((ours[name] - theirs[name]).norm() / (theirs[name].norm() + 1e-4 * size))
-                        worst, compared = max(worst, (wrong, f"{name}, level {level}, step {i}")), compared + 1
+                ours, theirs, repeated = (gradients(trainer, point, i * batch, parts) for trainer in trainers)
+                where = f"level {level}, step {i}"
+                found += distances(ours, theirs, where)
+                again += distances(repeated, theirs, where)
             known = trainers[0].halves._known.values()
             buckets = [len(half.exchange.buckets) for half in known if half.exchange is not None]
             assert len(buckets) == 2, buckets
@@ -78,8 +90,10 @@ def main(device: str) -> None:
     for trainer in trainers:
         check_same(trainer, 0, Path())
         trainer.halves.forget()
-    assert worst[0] < 2e-3, worst
-    print(f"process {processes.rank}: {compared} gradients, off by at most {worst[0]:.1e} ({worst[1]}); {buckets}")
+    worst, noise = max(found), max(again)
+    told = f"{len(found)} gradients, off by at most {worst[0]:.1e} ({worst[1]}); the same pass again by {noise[0]:.1e}"
+    print(f"process {processes.rank}: {told} ({noise[1]}); {buckets} buckets", flush=True)
+    assert worst[0] < max(1e-4, 4 * noise[0]), sorted(found)[-10:]
     processes.close()
 
 

@@ -11,11 +11,13 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from stylegan.config import Config
 from stylegan.distributed import Processes
@@ -25,6 +27,7 @@ from stylegan.training.batches import check_schedule
 from tests.training.small import assert_close, assert_same, go, outcome, small
 
 pytestmark = pytest.mark.slow
+TWO_GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs")
 
 # smooth steps (see test_step.SMOOTH), so that weights can be compared with one process's
 CONFIG = small(
@@ -42,11 +45,12 @@ class Job:
     config: Config = CONFIG
     stop_kimg: float | None = None
     fault: str = ""
+    device: str = "cpu"
 
     def plain(self) -> dict[str, Any]:
         return {
             "run": str(self.run), "config": self.config.model_dump(mode="json"), "stop_kimg": self.stop_kimg,
-            "fault": self.fault,
+            "fault": self.fault, "device": self.device,
         }  # fmt: skip
 
 
@@ -62,8 +66,8 @@ def torchrun(folder: Path, jobs: list[Job], restarts: int = 0) -> subprocess.Pop
     )
 
 
-def ended(run: Path) -> list[dict[str, Any]]:
-    return [json.loads((run / f"ended-{rank}.json").read_text()) for rank in range(2)]
+def ended(run: Path, ranks: Sequence[int] = (0, 1)) -> list[dict[str, Any]]:
+    return [json.loads((run / f"ended-{rank}.json").read_text()) for rank in ranks]
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +187,24 @@ def test_killed_then_hung_then_finished(folder: Path, tmp_path: Path) -> None:
     log = (tmp_path / "run" / "log.txt").read_text()
     assert log.count("resumed at") == 2
     assert "process 1 (host" in log
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, TWO_GPUS])])
+def test_an_error_in_one_ends_all_at_once(device: str, tmp_path: Path) -> None:
+    """The one that broke does not wait for the others, nor they for it; hang_seconds is 300."""
+    config = STATIC.model_copy(update={"training": STATIC.training.model_copy(update={"hang_seconds": 300.0})})
+    process = torchrun(tmp_path, [Job(tmp_path / "run", config, fault="error", device=device)])
+    output = process.communicate(timeout=120)[0]
+    end = time.time()
+    assert process.returncode == 1, output
+    broke = re.search(r"broke at (\S+)", output)
+    assert broke, output
+    assert end - float(broke[1]) < 15  # torchrun gives those that still wait half a minute, then kills them
+    assert "LookupError: something that nobody thought of" in output
+    (problem,) = [end["problem"] for end in ended(tmp_path / "run", [0])]
+    assert problem.startswith("process 0 has lost another process of this training (")
+    assert problem.endswith("see above which one ended and why, then run the same command again to go on from the last "
+                            "checkpoint")  # fmt: skip
 
 
 def test_a_stopped_process_is_named_in_time(tmp_path: Path) -> None:

@@ -2,8 +2,8 @@
 
     torchrun --nproc-per-node 2 -m tests.training.together JOBS.json
 
-A job: {"run": folder, "config": {...}, "stop_kimg": number or null, "fault": name or ""}. How it ended is written
-to RUN/ended-<rank>.json. Faults act in process 1 (or the first, where they are about writing files).
+A job: {"run": folder, "config": {...}, "device": name, "stop_kimg": number or null, "fault": name or ""}. How it ended
+is written to RUN/ended-<rank>.json. Faults act in process 1 (or the first, where they are about writing files).
 """
 
 from __future__ import annotations
@@ -63,6 +63,11 @@ def out_of_memory(part: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
 
+def breaks(part: Any) -> None:
+    print(f"broke at {time.time()}", file=sys.stderr, flush=True)
+    raise LookupError("something that nobody thought of")
+
+
 def no_space(*arguments: Any) -> None:
     raise UserError("the disk is full; make room")
 
@@ -87,7 +92,7 @@ def inject(monkeypatch: pytest.MonkeyPatch, fault: str, rank: int) -> None:
     elif fault == "stopped" and rank == 1:
         at_step(monkeypatch, 48, lambda part: os.kill(os.getpid(), signal.SIGSTOP))
     elif fault == "error" and rank == 1:
-        at_step(monkeypatch, 48, lambda part: [][0])
+        at_step(monkeypatch, 48, breaks)
 
 
 def main(jobs: str) -> None:
@@ -97,13 +102,14 @@ def main(jobs: str) -> None:
     for i, job in enumerate(todo):
         with pytest.MonkeyPatch.context() as monkeypatch:
             if i < len(todo) - 1:  # stay in the process group for the next job
-                monkeypatch.setattr(Processes, "close", lambda self: None)
+                monkeypatch.setattr(Processes, "close", lambda self, failed=False: None)
             inject(monkeypatch, job["fault"], rank)
             run = Path(job["run"])
             ended: dict[str, Any] = {"problem": ""}
             try:
                 limits = {"stop_minutes": 0.0 if rank == 1 and job["fault"] == "clock" else None}
-                result = go(Config.model_validate(job["config"]), run, job["stop_kimg"], quiet=False, **limits)
+                config, device = Config.model_validate(job["config"]), job["device"]
+                result = go(config, run, job["stop_kimg"], device=device, quiet=False, **limits)
                 ended |= {"kimg": result.kimg, "finished": result.finished, "stopped": result.stopped}
             except UserError as error:
                 ended["problem"] = str(error)

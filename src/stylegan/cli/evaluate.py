@@ -77,8 +77,7 @@ def command(model: Path, data: Path, names: str, device: str, out: Path | None, 
     protocols = parse_metrics(names)
     if out is not None and (out.suffix.lower() != ".json" or out.is_dir()):
         raise UserError(f"--out {out}: give a file name that ends in .json")
-    processes = start(device)
-    try:
+    with start(device) as processes:
         snapshot = load(model, processes.device)
         options = _options(snapshot, **given)
         dataset = _open_data(data, snapshot)
@@ -89,8 +88,6 @@ def command(model: Path, data: Path, names: str, device: str, out: Path | None, 
         if found is not None:
             _write(found, snapshot, dataset, options, out, processes.world)
         processes.barrier()
-    finally:
-        processes.close()
 
 
 def _fitting(options: Options, snapshot: Snapshot, processes: Processes, work: Callable[[], T]) -> T:

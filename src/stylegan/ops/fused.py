@@ -13,6 +13,9 @@ Shapes: x [N, C, H, W] contiguous or channels-last (anything else is copied); no
 from __future__ import annotations
 
 import importlib
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,11 +31,28 @@ WARPS = 8
 SLOPES = {"lrelu": 0.2, "relu": 0.0}
 
 
+@contextmanager
+def undisturbed() -> Iterator[None]:
+    """Signals wait within a `with` block, also for programs that are started in it.
+
+    Triton starts ptxas and a C compiler for a kernel's first launch. Ctrl-C in a terminal, and torchrun's SIGTERM, go
+    to all programs of a process group: one that ended those would end the training too, instead of having it saved.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def launch(name: str, grid: tuple[int, int, int], x: torch.Tensor, *rest: Any, **constants: Any) -> None:
     """Runs a kernel of ops.triton_kernels, or "module.kernel" of ops, on the device of x, its first argument."""
     module, _, kernel = name.rpartition(".")
     kernels = importlib.import_module(f"stylegan.ops.{module or 'triton_kernels'}")
-    with torch.cuda.device_of(x):
+    with torch.cuda.device_of(x), undisturbed():
         getattr(kernels, kernel)[grid](x, *rest, **constants)
 
 

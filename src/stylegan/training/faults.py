@@ -1,16 +1,41 @@
-"""Values that are not finite, and processes whose networks differ: found early, and told in words."""
+"""Values that are not finite, networks that differ, processes and disks that fail: found early, and told in words."""
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
+import torch.distributed as dist
 
+from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.training.report import averages
 from stylegan.training.step import Trainer
+
+
+@contextmanager
+def in_words(processes: Processes, run: str | Path) -> Iterator[None]:
+    """Turns the errors of a lost process and of a disk that takes no more, within a `with` block, into UserErrors."""
+    try:
+        yield
+    except RuntimeError as error:
+        if processes.world == 1 or not (isinstance(error, dist.DistError) or "gloo" in str(error)):
+            raise
+        raise UserError(
+            f"process {processes.rank} has lost another process of this training ({str(error).splitlines()[0]}); "
+            f"see above which one ended and why, then run the same command again to go on from the last checkpoint"
+        ) from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
+            raise
+        raise UserError(
+            f"{error.filename or run}: cannot be written ({error.strerror}); make room or repair the disk, then "
+            f"run the same command again to go on from the last checkpoint"
+        ) from error
 
 
 class Soundness:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import signal
 import time
 from dataclasses import dataclass
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.distributed as dist
 
 from stylegan import __version__, distributed
 from stylegan import images as imaging
@@ -24,7 +22,7 @@ from stylegan.training import checkpoint, memory, preview, rates, schedule, setu
 from stylegan.training.batches import Batches, check_schedule
 from stylegan.training.checkpoint import Progress
 from stylegan.training.eta import Eta, human_time
-from stylegan.training.faults import Soundness
+from stylegan.training.faults import Soundness, in_words
 from stylegan.training.health.monitor import Monitor
 from stylegan.training.report import Report, averages, memory_gb
 from stylegan.training.run import RunFolder, git_revision
@@ -63,8 +61,7 @@ def train(
     Calling it again with the same configuration resumes exactly. SIGINT and SIGTERM end the session after the
     current iteration with a checkpoint. UserError for bad input; see `stylegan.training.run` for what may change.
     """
-    processes = distributed.start(device)
-    try:
+    with distributed.start(device) as processes, in_words(processes, run_dir):
         if dataset is None:
             dataset = setup.open_data(config, processes)
         config = setup.agreed(config, dataset, processes)
@@ -86,26 +83,6 @@ def train(
         finally:
             if folder is not None:
                 folder.release()
-    except RuntimeError as error:
-        if not _lost_contact(error, processes):
-            raise
-        raise UserError(
-            f"process {processes.rank} has lost another process of this training ({str(error).splitlines()[0]}); "
-            f"see above which one ended and why, then run the same command again to go on from the last checkpoint"
-        ) from error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO):
-            raise
-        raise UserError(
-            f"{error.filename or run_dir}: cannot be written ({error.strerror}); make room or repair the disk, then "
-            f"run the same command again to go on from the last checkpoint"
-        ) from error
-    finally:
-        processes.close()
-
-
-def _lost_contact(error: RuntimeError, processes: Processes) -> bool:
-    return processes.world > 1 and (isinstance(error, dist.DistError) or "gloo" in str(error))
 
 
 class _Session:
