@@ -17,26 +17,32 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-def seconds(work: Callable[[], object], device: torch.device, budget: float = 2.0, least: int = 3) -> float:
-    """Median seconds of one call, after two calls to warm up; about `budget` seconds in all, `least` calls.
+GROUP = 0.2  # seconds between two waits for the device, where that is several calls
 
-    Calls are timed in groups that last long enough for the clock, with a wait for the device around each group.
+
+def seconds(work: Callable[[], object], device: torch.device, budget: float = 2.0, least: int = 3) -> float:
+    """Median seconds of one call among others, after one to warm up; about `budget` seconds in all, `least` calls.
+
+    The device is waited for once in a group of calls: between them the host prepares the next one while the device is
+    at work, as in a training.
     """
-    work()
-    synchronize(device)
-    begin = time.perf_counter()
-    work()
-    synchronize(device)
-    once = max(time.perf_counter() - begin, 1e-7)
-    group = max(1, int(0.02 / once))
-    times: list[float] = []
-    end = time.perf_counter() + budget
-    while len(times) < least or (time.perf_counter() < end and len(times) < 200):
+
+    def timed(calls: int) -> float:
         begin = time.perf_counter()
-        for _ in range(group):
+        for _ in range(calls):
             work()
         synchronize(device)
-        times.append((time.perf_counter() - begin) / group)
+        return (time.perf_counter() - begin) / calls
+
+    work()
+    synchronize(device)
+    end = time.perf_counter() + budget
+    times = [timed(1) for _ in range(3)]  # kernels may still be chosen, and graphs recorded, in all but the last
+    group = int(GROUP / max(min(times), 1e-7))
+    if group > 1:
+        times = []
+    while len(times) < least or (time.perf_counter() < end and len(times) < 200):
+        times.append(timed(max(group, 1)))
     return sorted(times)[len(times) // 2]
 
 
