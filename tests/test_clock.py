@@ -11,7 +11,7 @@ from stylegan.benchmark import clock
 
 
 class Pretended:
-    """A device that works beside its host, and a host that needs some time for each call; the first ones take longer."""
+    """A device that works beside its host, which needs some time for each call, more for the first ones."""
 
     def __init__(self, host: float, device: float, first: list[float]) -> None:
         self.host, self.device, self.first = host, device, first
