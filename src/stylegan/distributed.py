@@ -142,10 +142,10 @@ class Processes:
         exchange, and learn from gloo's closed connection that it will not come.
         """
         if self.world > 1 and dist.is_initialized():
+            leave = dist.destroy_process_group
             if failed and self.device.type == "cuda":
-                dist.distributed_c10d._abort_process_group()
-            else:
-                dist.destroy_process_group()
+                leave = getattr(dist.distributed_c10d, "_abort_process_group", leave)  # experimental, as of 2.13
+            leave()
             object.__setattr__(self, "control", None)  # whose threads live as long as it is held
 
 
