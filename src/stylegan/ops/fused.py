@@ -15,7 +15,7 @@ from __future__ import annotations
 import importlib
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,14 +33,11 @@ SLOPES = {"lrelu": 0.2, "relu": 0.0}
 
 @contextmanager
 def undisturbed() -> Iterator[None]:
-    """Signals wait within a `with` block, also for programs that are started in it.
+    """SIGINT and SIGTERM wait within a `with` block, also for programs started in it.
 
     Triton starts ptxas and a C compiler for a kernel's first launch. Ctrl-C in a terminal, and torchrun's SIGTERM, go
-    to all programs of a process group: one that ended those would end the training too, instead of having it saved.
+    to all programs of a process group: one that ended those would end a training too, instead of having it saved.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        yield
-        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, ())  # asked first: the next line may raise KeyboardInterrupt
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGTERM))
@@ -49,11 +46,16 @@ def undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _ends_in_order() -> bool:
+    """Whether SIGTERM is caught, as in a training; never on Windows, which has no signal masks either."""
+    return hasattr(signal, "pthread_sigmask") and callable(signal.getsignal(signal.SIGTERM))
+
+
 def launch(name: str, grid: tuple[int, int, int], x: torch.Tensor, *rest: Any, **constants: Any) -> None:
     """Runs a kernel of ops.triton_kernels, or "module.kernel" of ops, on the device of x, its first argument."""
     module, _, kernel = name.rpartition(".")
     kernels = importlib.import_module(f"stylegan.ops.{module or 'triton_kernels'}")
-    with torch.cuda.device_of(x), undisturbed():
+    with torch.cuda.device_of(x), undisturbed() if _ends_in_order() else nullcontext():
         getattr(kernels, kernel)[grid](x, *rest, **constants)
 
 
