@@ -207,6 +207,23 @@ def test_an_error_in_one_ends_all_at_once(device: str, tmp_path: Path) -> None:
                             "checkpoint")  # fmt: skip
 
 
+@pytest.mark.gpu
+@TWO_GPUS
+def test_what_befalls_one_befalls_both_on_gpus(tmp_path: Path) -> None:
+    """A signal, too little memory and a drift, one after the other in the same two processes."""
+    jobs = [Job(tmp_path / fault, STATIC, fault=fault, device="cuda") for fault in ("SIGTERM", "out of memory", "drift")]
+    process = torchrun(tmp_path, jobs)
+    output = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, output
+    for end in ended(tmp_path / "SIGTERM"):
+        assert end == {"problem": "", "kimg": 0.056, "finished": False, "stopped": "SIGTERM"}
+    assert all(end["finished"] for end in ended(tmp_path / "out of memory"))
+    assert "in 4 passes of at most 1 per process" in (tmp_path / "out of memory" / "log.txt").read_text()
+    problems = {end["problem"] for end in ended(tmp_path / "drift")}
+    assert len(problems) == 1, problems
+    assert problems.pop().startswith("processes 0 and 1 have different networks (G")
+
+
 def test_a_stopped_process_is_named_in_time(tmp_path: Path) -> None:
     """SIGSTOP: the process cannot even say that it hangs. hang_seconds is 2, looking takes 0.5 at most."""
     process = torchrun(tmp_path, [Job(tmp_path / "run", fault="stopped")])
