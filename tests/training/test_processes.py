@@ -211,7 +211,8 @@ def test_an_error_in_one_ends_all_at_once(device: str, tmp_path: Path) -> None:
 @TWO_GPUS
 def test_what_befalls_one_befalls_both_on_gpus(tmp_path: Path) -> None:
     """A signal, too little memory and a drift, one after the other in the same two processes."""
-    jobs = [Job(tmp_path / fault, STATIC, fault=fault, device="cuda") for fault in ("SIGTERM", "out of memory", "drift")]
+    faults = ("SIGTERM", "out of memory", "drift")
+    jobs = [Job(tmp_path / fault, STATIC, fault=fault, device="cuda") for fault in faults]
     process = torchrun(tmp_path, jobs)
     output = process.communicate(timeout=240)[0]
     assert process.returncode == 0, output
