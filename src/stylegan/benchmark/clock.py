@@ -17,7 +17,7 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-GROUP = 0.2  # seconds between two waits for the device, where that is several calls
+GROUP = 0.2  # seconds between two waits for the device, where that is several calls and a fifth of the time there is
 
 
 def seconds(work: Callable[[], object], device: torch.device, budget: float = 2.0, least: int = 3) -> float:
@@ -38,7 +38,7 @@ def seconds(work: Callable[[], object], device: torch.device, budget: float = 2.
     synchronize(device)
     end = time.perf_counter() + budget
     times = [timed(1) for _ in range(3)]  # kernels may still be chosen, and graphs recorded, in all but the last
-    group = int(GROUP / max(min(times), 1e-7))
+    group = int(min(GROUP, budget / 5) / max(min(times), 1e-7))
     if group > 1:
         times = []
     while len(times) < least or (time.perf_counter() < end and len(times) < 200):
