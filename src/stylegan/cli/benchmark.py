@@ -46,10 +46,10 @@ def command(
     against reference forms), data (batches from a prepared set on the disk, at each of its sizes) or schedule
     (every phase, and the hours of the whole training).
     """
-    from rich.console import Console
 
     from stylegan.benchmark import measure
     from stylegan.benchmark.clock import measure_limits
+    from stylegan.cli._tables import show
     from stylegan.config.presets import preset
     from stylegan.data.pyramid import parse_resolution
     from stylegan.distributed import choose_device
@@ -63,19 +63,18 @@ def command(
     torch_device = choose_device(device)
     size = parse_resolution(resolution)
     config = preset(preset_name, size, changes={"training": {"precision": precision, "graphs": graphs}})
-    console = Console()
     if what == "data":
         rows = _data(config, folder, levels, batch, threads, budget)
-        console.print(_table(rows))
+        show(_table(rows))
         _write(json_file, {"threads": threads, "rows": [row.as_dict() for row in rows]})
         return
     limits = measure_limits(torch_device, precision)
-    console.print(
+    click.echo(
         f"{limits.device}: copies {limits.bytes_per_second / 1e9:,.0f} GB/s, "
         f"multiplies {limits.flops / 1e12:,.2f} TFLOP/s ({precision})"
     )
     with using_ops("fast" if ops_mode() == "auto" else ops_mode()):
-        console.print(f"operators: {describe(torch_device)}")
+        click.echo(f"operators: {describe(torch_device)}")
     rows = []
     if what == "ops":
         rows = list(measure.operators(torch_device, precision, budget))
@@ -85,7 +84,7 @@ def command(
         for level in chosen:
             images = batch or config.schedule.batch_by_resolution.get(4 << level, config.schedule.batch)
             rows.append(run(config, level, images, torch_device, limits, budget))
-    console.print(_table(rows))
+    show(_table(rows))
     answer: dict[str, Any] = {"limits": vars(limits), "preset": preset_name, "rows": [row.as_dict() for row in rows]}
     if what in ("train", "schedule") and batch is None:  # for the first time-left of such a training
         measure.remember_rates(config, torch_device, dict(zip(chosen, rows, strict=True)))
@@ -93,7 +92,7 @@ def command(
         rates = {level: row.images_per_second for level, row in zip(chosen, rows, strict=True)}
         answer["hours"] = measure.predict_hours(config, rates)
         kimg = config.schedule.total_kimg
-        console.print(f"whole schedule, {kimg:g} kimg: {answer['hours']:.1f} hours on this device")
+        click.echo(f"whole schedule, {kimg:g} kimg: {answer['hours']:.1f} hours on this device")
     _write(json_file, answer)
 
 
@@ -163,7 +162,7 @@ def _table(rows: list[Any]) -> Any:
     table = Table(box=None)
     filled = [(name, text) for name, text in columns if any(text(row) for row in rows)]
     for name, _ in filled:
-        table.add_column(name, justify="left" if name == "what" else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name == "what" else "right")
     for row in rows:
         table.add_row(*(text(row) for _, text in filled))
     return table

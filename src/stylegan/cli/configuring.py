@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 import torch
-from rich.console import Console
 from rich.table import Table
 
 from stylegan import hub
+from stylegan.cli._tables import show
 from stylegan.config import Config
 from stylegan.config.auto import Choice, Facts, choose
 from stylegan.config.presets import Diff, complete, merge, preset
@@ -193,4 +193,4 @@ def print_choices(setup: Setup) -> None:
         table.add_column(column)
     for choice in setup.choices:
         table.add_row(choice.setting, choice.value, choice.reason)
-    Console(stderr=True).print(table)
+    show(table, stderr=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -146,9 +145,9 @@ def _write_json(found: dict[str, Any], json_file: str | None) -> None:
 
 def _environment(json_file: str | None) -> list[str]:
     """Prints the report on this machine; returns what is not well."""
-    from rich.console import Console
     from rich.table import Table
 
+    from stylegan.cli._tables import show
     from stylegan.doctor.environment import environment
 
     found = environment()
@@ -158,11 +157,11 @@ def _environment(json_file: str | None) -> list[str]:
         if json_file == "-":
             return advice
     table = Table(box=None, show_header=False, pad_edge=False)
-    table.add_column(style="bold", no_wrap=True)
-    table.add_column(overflow="fold")
+    table.add_column(style="bold")
+    table.add_column()
     for row in _rows(found):
         table.add_row(*row)
-    Console(highlight=False, width=None if sys.stdout.isatty() else 120).print(table)
+    show(table)
     return advice
 
 

@@ -187,10 +187,10 @@ def _progress(shown: bool) -> Iterator[Callable[[str, int, int], None] | None]:
 
 def _write(found: Any, snapshot: Snapshot, dataset: Dataset, options: Options, out: Path | None, world: int) -> None:
     """The table on stdout; JSON and the sheet of pairs where a file was named."""
-    from rich.console import Console
     from rich.table import Table
 
     from stylegan import images
+    from stylegan.cli._tables import show
     from stylegan.metrics.features import sha256_of
     from stylegan.metrics.report import neighbour_sheet, record, sheet_path
 
@@ -214,8 +214,7 @@ def _write(found: Any, snapshot: Snapshot, dataset: Dataset, options: Options, o
                 entry["better"][value].replace("none", ""),
                 f"{entry['network']['name']} ({entry['network']['resize']})",
             )
-    console = Console(highlight=False)
-    console.print(table)
+    show(table)
     psi = "no truncation" if options.psi is None else f"psi {options.psi:g}"
     seconds = found.seconds["total"]
     for name, entry in found.metrics.items():

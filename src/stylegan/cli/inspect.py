@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
 
+from stylegan.cli._tables import show
 from stylegan.formats import sniff
 from stylegan.official.pickles import read_pickle
 
@@ -36,22 +35,24 @@ def command(file: Path, as_json: bool) -> None:
     if as_json:
         click.echo(report.to_json())
         return
-    console = Console(highlight=False)
-    console.print(_facts(report))
+    show(_facts(report))
     shown: list[NetworkReport] = []
     for network in report.networks:
         twin = next((other.role for other in shown if other.layers == network.layers), None)
-        console.print()
-        console.print(f"{network.role}: as {twin}" if twin else _architecture(network))
+        click.echo()
+        if twin:
+            click.echo(f"{network.role}: as {twin}")
+        else:
+            show(_architecture(network))
         shown.append(network)
     for note in report.notes:
-        console.print(f"note: {escape(note)}", soft_wrap=True)
+        click.echo(f"note: {note}")
 
 
 def _facts(report: Report) -> Table:
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
-    table.add_column(overflow="fold")
+    table.add_column()
     unknown = "not recorded"
     size = f"{report.size / 1e6:,.1f} MB"
     rows: list[tuple[str, Any]] = [("file", f"{report.file}, {size}"), ("format", report.format)]
@@ -70,7 +71,7 @@ def _facts(report: Report) -> Table:
     rows += [("contents" if entry.get("event") == "read" else "origin", _origin(entry)) for entry in report.lineage]
     rows.append(("sha256", report.sha256))
     for name, value in rows:
-        table.add_row(name, escape(str(value)))
+        table.add_row(name, str(value))
     return table
 
 

@@ -31,14 +31,14 @@ def command(name: str | None) -> None:
 
 
 def _list(known: list[str]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
+    from stylegan.cli._tables import show
     from stylegan.inspection import inspect
 
     table = Table(box=None, pad_edge=False)
     for column in ("model", "images", "classes", "kimg", "size", "data"):
-        table.add_column(column, overflow="fold")
+        table.add_column(column)
     for name in known:
         report = inspect(shipped.file_of(name))
         height, width = report.resolution or (0, 0)
@@ -46,5 +46,5 @@ def _list(known: list[str]) -> None:
         attribution = (report.attribution or "not recorded").splitlines()[0]
         size = f"{report.size / 1e6:.1f} MB"
         table.add_row(name, f"{width}x{height}", str(report.labels or "none"), kimg, size, attribution)
-    Console(highlight=False).print(table)
+    show(table)
     click.echo(f"draw from one: stylegan generate {known[0]} --seeds 0-31 --out drawings")

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import click
-from rich.console import Console
 from rich.table import Table
 
+from stylegan.cli._tables import show
 from stylegan.config.presets import PRESETS, preset
 
 
@@ -27,4 +27,4 @@ def command(name: str | None, resolution: int) -> None:
     for key, (text, diff) in PRESETS.items():
         changes = [f"{part}.{field}={json.dumps(value)}" for part, v in diff.items() for field, value in v.items()]
         table.add_row(key, text, " ".join(changes))
-    Console().print(table)
+    show(table)

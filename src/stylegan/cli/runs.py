@@ -38,6 +38,7 @@ def command(
     from rich.table import Table
     from rich.text import Text
 
+    from stylegan.cli._tables import show
     from stylegan.doctor.runs import find_runs
 
     if timelapse is not None:
@@ -55,9 +56,6 @@ def command(
     if not runs:
         click.echo(f"no runs in or below {folder}")
         return
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console = Console(highlight=False, width=200)
     table = Table(box=None, pad_edge=False)
     table.add_column("run", overflow="fold")
     table.add_column("state", no_wrap=True)
@@ -72,7 +70,8 @@ def command(
             f"{run.rate:,.0f}" if run.rate else "", _metric(run), f"{run.disk_bytes / 1e6:,.1f} MB",
             _ago(run.updated), Text(_relative(run.grid, folder) if run.grid else ""),
         )  # fmt: skip
-    console.print(table)
+    show(table, piped=200)
+    console = Console(highlight=False)
     for run in runs:
         if run.note:
             console.print(Text(f"{_relative(run.path, folder)}: {run.note}"), style="dim", soft_wrap=True)
