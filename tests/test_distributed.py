@@ -1,4 +1,4 @@
-"""What processes add up, tensor by tensor, however it lies."""
+"""What processes add up, tensor by tensor, however it lies, and how they part."""
 
 from __future__ import annotations
 
@@ -66,3 +66,27 @@ def test_no_thread_of_an_exchange_outlives_it() -> None:
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("left") == 2
+
+
+@pytest.mark.parametrize(("device", "left"), [("cuda", "at once"), ("cpu", "in order")])
+def test_who_fails_says_why_and_leaves(device: str, left: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once where NCCL would wait for the others; what goes wrong in leaving does not hide what went wrong before."""
+    ways: list[str] = []
+
+    def leave(way: str) -> None:
+        ways.append(way)
+        if "wrong" in way:
+            raise RuntimeError("nothing to leave")
+
+    monkeypatch.setattr(dist, "is_initialized", lambda: True)
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: leave("in order"))
+    monkeypatch.setattr(dist.distributed_c10d, "_abort_process_group", lambda: leave("at once"))
+    with pytest.raises(LookupError, match="why"), Processes(0, 2, torch.device(device)):
+        raise LookupError("why")
+    with Processes(0, 2, torch.device(device)):
+        pass
+    assert ways == [left, "in order"]
+    monkeypatch.setattr(dist, "destroy_process_group", lambda: leave("wrong"))
+    monkeypatch.setattr(dist.distributed_c10d, "_abort_process_group", lambda: leave("wrong"))
+    with pytest.raises(LookupError, match="why"), Processes(0, 2, torch.device(device)):
+        raise LookupError("why")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Protocol
@@ -145,7 +146,8 @@ class Processes:
             leave = dist.destroy_process_group
             if failed and self.device.type == "cuda":
                 leave = getattr(dist.distributed_c10d, "_abort_process_group", leave)  # experimental, as of 2.13
-            leave()
+            with suppress(RuntimeError) if failed else nullcontext():  # what is to be told is why this one failed
+                leave()
             object.__setattr__(self, "control", None)  # whose threads live as long as it is held
 
 

@@ -30,7 +30,15 @@ OUT = click.option("--out", required=True, metavar="FILE.png", type=click.Path(p
 REALISATIONS = click.option("--realisations", type=int, default=100, show_default=True, help="Noises of the deviation.")
 
 
-@click.group("figure", context_settings={"max_content_width": 110})
+class Figures(click.Group):
+    """A click group that shows the first sentence of each command's help whole."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, (c.help or "").split("\n\n")[0]) for name, c in sorted(self.commands.items())])
+
+
+@click.group("figure", cls=Figures, context_settings={"max_content_width": 110})
 def command() -> None:
     """Draw a figure of the paper, or one of ours, from MODEL, with its caption.
 
