@@ -98,23 +98,25 @@ def main() -> None:
     if given.make:
         make(given.make, given.side)
         return
-    processes = distributed.start("cpu" if given.tiny else "cuda")
+    with distributed.start("cpu" if given.tiny else "cuda") as processes, using_ops("fast"):
+        found = measured(given, processes)
+        if processes.first:
+            print(json.dumps(found), flush=True)
+
+
+def measured(given: argparse.Namespace, processes: distributed.Processes) -> dict[str, Any]:
+    """What was asked for."""
     name, world = "tiny" if given.tiny else "ffhq1024", processes.world
     training: Diff = {"precision": given.precision, "graphs": "on"}
     found: dict[str, Any] = {
         "device": device_name(processes.device), "processes": world, "precision": given.precision,
     }  # fmt: skip
-    with using_ops("fast"):
-        if given.schedule:
-            found |= phases(preset(name, given.side, changes={"training": training}), processes, given.seconds)
-        else:
-            batch = given.batch * world
-            fixed: Diff = {"batch": batch, "batch_by_resolution": {}, "grow": False, "total_kimg": 1e6}
-            config = preset(name, given.side, changes={"training": training, "schedule": fixed})
-            found |= fixed_size(config, processes, given)
-    if processes.first:
-        print(json.dumps(found), flush=True)
-    processes.close()
+    if given.schedule:
+        config = preset(name, given.side, changes={"training": training})
+        return found | phases(config, processes, given.seconds)
+    fixed: Diff = {"batch": given.batch * world, "batch_by_resolution": {}, "grow": False, "total_kimg": 1e6}
+    config = preset(name, given.side, changes={"training": training, "schedule": fixed})
+    return found | fixed_size(config, processes, given)
 
 
 def fixed_size(config: Config, processes: distributed.Processes, given: argparse.Namespace) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 import torch
 
 from stylegan.config import Config
@@ -16,6 +17,7 @@ from stylegan.config.presets import Diff, merge, preset
 from stylegan.data.dataset import Dataset
 from stylegan.training import Result, checkpoint, train
 
+TWO_GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs")
 WIDTHS: Diff = {"fmap_base": 64, "fmap_max": 8}
 # 4x4 stable to 24 images, 8x8 fades in to 48, stable to 72, 16x16 fades in to 96, stable to 120
 SMALL: Diff = {

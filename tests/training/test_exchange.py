@@ -13,6 +13,7 @@ from torch import nn
 from stylegan.distributed import Processes
 from stylegan.training import exchange as exchange_module
 from stylegan.training.exchange import Exchange, finishing_order
+from tests.training.small import TWO_GPUS
 
 
 class Doubling(Processes):
@@ -127,13 +128,7 @@ def test_connections_are_made_by_sums_of_every_bucket(monkeypatch: pytest.Monkey
     "device",
     [
         pytest.param("cpu", marks=pytest.mark.slow),
-        pytest.param(
-            "cuda",
-            marks=[
-                pytest.mark.gpu,
-                pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs"),
-            ],
-        ),
+        pytest.param("cuda", marks=[pytest.mark.gpu, TWO_GPUS]),
     ],
 )
 def test_processes_get_the_gradients_that_sums_after_the_pass_give(device: str) -> None:

@@ -17,17 +17,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import torch
 
 from stylegan.config import Config
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
 from stylegan.training import checkpoint, watchdog
 from stylegan.training.batches import check_schedule
-from tests.training.small import assert_close, assert_same, go, outcome, small
+from tests.training.small import TWO_GPUS, assert_close, assert_same, go, outcome, small
 
 pytestmark = pytest.mark.slow
-TWO_GPUS = pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two GPUs")
 
 # smooth steps (see test_step.SMOOTH), so that weights can be compared with one process's
 CONFIG = small(

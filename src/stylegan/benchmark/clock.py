@@ -38,11 +38,11 @@ def seconds(work: Callable[[], object], device: torch.device, budget: float = 2.
     synchronize(device)
     end = time.perf_counter() + budget
     times = [timed(1) for _ in range(3)]  # kernels may still be chosen, and graphs recorded, in all but the last
-    group = int(min(GROUP, budget / 5) / max(min(times), 1e-7))
+    group = max(1, int(min(GROUP, budget / 5) / max(min(times), 1e-7)))
     if group > 1:
         times = []
     while len(times) < least or (time.perf_counter() < end and len(times) < 200):
-        times.append(timed(max(group, 1)))
+        times.append(timed(group))
     return sorted(times)[len(times) // 2]
 
 

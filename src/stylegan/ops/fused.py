@@ -46,8 +46,8 @@ def undisturbed() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _ends_in_order() -> bool:
-    """Whether SIGTERM is caught, as in a training; never on Windows, which has no signal masks either."""
+def _sigterm_is_caught() -> bool:
+    """Whether this process has a handler for SIGTERM, as in a training; False on Windows, which has no signal masks."""
     return hasattr(signal, "pthread_sigmask") and callable(signal.getsignal(signal.SIGTERM))
 
 
@@ -55,7 +55,7 @@ def launch(name: str, grid: tuple[int, int, int], x: torch.Tensor, *rest: Any, *
     """Runs a kernel of ops.triton_kernels, or "module.kernel" of ops, on the device of x, its first argument."""
     module, _, kernel = name.rpartition(".")
     kernels = importlib.import_module(f"stylegan.ops.{module or 'triton_kernels'}")
-    with torch.cuda.device_of(x), undisturbed() if _ends_in_order() else nullcontext():
+    with torch.cuda.device_of(x), undisturbed() if _sigterm_is_caught() else nullcontext():
         getattr(kernels, kernel)[grid](x, *rest, **constants)
 
 
