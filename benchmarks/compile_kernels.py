@@ -24,9 +24,11 @@ from stylegan.ops import (
     fused_layer,
     fused_ring,
     fused_weights,
+    images,
     noise,
     triton_activation,
     triton_blur,
+    triton_images,
     triton_kernels,
     triton_layer,
     triton_noise,
@@ -36,19 +38,22 @@ from stylegan.ops import (
 )
 
 MODULES = (
-    triton_kernels, triton_activation, triton_blur, triton_layer, triton_rgb, triton_ring, triton_weights, triton_noise,
+    triton_kernels, triton_activation, triton_blur, triton_images, triton_layer, triton_noise, triton_rgb, triton_ring,
+    triton_weights,
 )  # fmt: skip
 TARGET = GPUTarget("cuda", 90, 32)
 LARGE = {"x", "y", "dy", "dx", "g", "u", "f", "p", "k"}  # bfloat16; other tensors are float32
 SIZES = {  # multiples of 16 where they matter
     "P", "C", "sn", "sp", "sc", "zn", "sh", "sw", "H", "W", "count", "OUT", "IN", "xo", "xi", "xt", "yo", "yi", "yt",
-    "L", "pn", "p_along", "p_last", "yn", "y_along", "y_last", "ko", "k_along", "k_last",
+    "L", "each", "pn", "p_along", "p_last", "yn", "y_along", "y_last", "ko", "k_along", "k_last",
 }  # fmt: skip
 STEPS = {  # any integers
     "sample", "ik", "ih", "iw", "on", "ok", "wc", "wk", "gc", "gk", "tiles", "bands", "chunks", "size",
     "n",
 }  # fmt: skip
-OTHERS = {"bits": "*u8", "rows": "*i64", "blocks": "*i32", "seed": "i64"}
+OTHERS = {
+    "bits": "*u8", "images": "*u8", "mirrored": "*i1", "width": "i32", "rows": "*i64", "blocks": "*i32", "seed": "*i64",
+}  # fmt: skip
 FLAGS = {
     "ENTERS": "plain", "MASKS": False, "SLOPE": 0.2, "HAS_NOISE": True, "HAS_STYLE": True, "INSTANCE": True,
     "HAS_MORE": False, "CHUNKS": 64, "HAS_BIAS": False, "ACTIVATES": False, "STORES": True, "SUMS": False,
@@ -128,6 +133,8 @@ def main() -> None:
         print("merged:", report("apply", f"nhwc {channels}", constants, warps // 2), flush=True)
     constants = {"ROWS": fused_blur.ROWS, "BW": 32, "CHUNKS": 512, "BC": fused_layer.MERGED // 512}
     print(report("merge", "512x512", constants, warps), flush=True)
+    print(report("from_bytes", "nchw", {"MIRRORS": True, "B": images.VALUES}, 8), flush=True)
+    print(report("squares", "any", {"TILES": images.TILES, "B": images.VALUES}, 8), flush=True)
     print(report("normal", "any", {"B": noise.LANES}, 4), flush=True)
     print(report("scale", "any", {"B": fused_weights.VALUES}, 4), flush=True)
     tile_of = {"BO": fused_weights.SIDE, "BI": fused_weights.SIDE, "xi": 1}

@@ -226,6 +226,16 @@ class TestMinibatchStddev:
         assert torch.equal(y[:, :6], x)
         assert bool((y[:, 6:] == y[:, 6:, :1, :1]).all())
 
+    @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+    def test_zeros_follow_up_to_a_multiple_of_channels(self, layout: torch.memory_format) -> None:
+        x = rand(4, 6, 3, 5, grad=False).float().contiguous(memory_format=layout)
+        y, plain = minibatch_stddev(x, 2, 3, multiple=8), minibatch_stddev(x, 2, 3)
+        assert y.shape == (4, 16, 3, 5)
+        assert torch.equal(y[:, :9], plain)
+        assert not y[:, 9:].any()
+        assert all(t.is_contiguous(memory_format=layout) for t in (y, plain))
+        assert minibatch_stddev(x, 2, 2, multiple=8).shape == (4, 8, 3, 5)
+
     @pytest.mark.parametrize(
         ("n", "members"), [(1, 1), (2, 2), (3, 3), (5, 1), (6, 3), (7, 1), (9, 3), (12, 4)]
     )

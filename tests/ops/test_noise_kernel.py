@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from stylegan.ops import noise
+from stylegan.ops.packed import packed_pixels
 from stylegan.ops.switch import using_ops
 from tests.ops import test_kernels
 from tests.ops.test_kernels import DEVICE
@@ -69,3 +70,18 @@ def test_the_kernel_draws_what_the_reference_draws(seed: int) -> None:
     for rows in ([0], [5, 1, 70]):
         for ours, wanted in zip(drawn(rows, seed, "fast"), drawn(rows, seed), strict=True):
             torch.testing.assert_close(ours, wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.gpu
+@test_kernels.pytestmark[1]
+def test_the_seed_may_lie_on_the_device() -> None:
+    rows, room = torch.tensor([1, 3], device=DEVICE), torch.empty(2 * 64 * 64, device=DEVICE)
+    with using_ops("fast"):
+        noise.draw(room, rows, [(64, 64)], torch.tensor(2**40 + 7, device=DEVICE))
+    assert torch.equal(room.view(2, 1, 64, 64), drawn([1, 3], 2**40 + 7, "fast", [(64, 64)])[0])
+
+
+def test_noise_of_packed_layers_is_seen_as_they_see_pixels() -> None:
+    plain, packed = noise.layers_of(torch.arange(2.0 * (16 + 48)), [(4, 4), (6, 8)], [1])
+    assert plain.shape == (2, 1, 4, 4)
+    assert packed.shape == packed_pixels(torch.zeros(2, 1, 6, 8)).shape

@@ -9,7 +9,7 @@ import torch
 
 from stylegan.networks import Generator
 from stylegan.ops import packed, paired
-from stylegan.ops.prepared import Prepared, keeps
+from stylegan.ops.prepared import Ahead, Prepared, keeps
 from stylegan.ops.switch import using_ops
 from tests.training.small import small
 
@@ -87,3 +87,28 @@ def test_networks_draw_the_same_from_what_is_kept(mode: str, monkeypatch: pytest
                 assert len(kept) == count > 10
     finally:
         packed.pack_from(before)
+
+
+@pytest.mark.parametrize("device", ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu])])
+def test_what_is_made_ahead_and_its_gradients_are_the_same(device: str) -> None:
+    if device == "cuda" and not torch.cuda.is_available():
+        pytest.skip("no GPU")
+    w, ahead = torch.nn.Parameter(torch.full((64, 64), 0.5, device=device)), Ahead(torch.device(device))
+    x = torch.eye(64, device=device)
+    for _ in range(3):
+        with ahead.used():
+            y = x @ doubled(doubled(w, 1)) + doubled(x * w)  # the last: not of a weight
+        doubled(w)  # after the block, in its turn
+        y.sum().backward()
+        ahead.join()
+    assert torch.equal(y, torch.full_like(y, 4.0) + torch.eye(64, device=device))
+    assert torch.equal(w.grad, 3 * (torch.full_like(y, 4.0) + 2 * torch.eye(64, device=device)))
+
+
+def test_nothing_is_made_ahead_where_that_is_not_wanted() -> None:
+    ahead = Ahead(torch.device("cpu"))
+    with ahead.used(False):
+        assert doubled(torch.ones(3), 1)[0] == 3
+    with ahead.used():
+        assert doubled(torch.ones(3), 1)[0] == 3
+    ahead.join()

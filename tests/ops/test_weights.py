@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from stylegan.networks.layers import EqualizedConv2d
 from stylegan.ops.weights import scaled
 
 
@@ -26,3 +27,14 @@ def test_a_gradient_of_the_gradient_passes_through() -> None:
     (second,) = torch.autograd.grad(gradient.sum(), weight)
     torch.testing.assert_close(gradient, 8 * weight)
     torch.testing.assert_close(second, torch.full((6,), 8.0))
+
+
+def test_inputs_that_are_zeros_change_nothing() -> None:
+    torch.manual_seed(0)
+    conv, x = EqualizedConv2d(9, 4, 3), torch.randn(2, 9, 5, 5)
+    expected = conv(x, "lrelu")
+    gradients = torch.autograd.grad(expected.square().sum(), list(conv.parameters()))
+    found = conv(torch.cat([x, torch.zeros(2, 7, 5, 5)], dim=1), "lrelu")
+    torch.testing.assert_close(found, expected)
+    for ours, wanted in zip(torch.autograd.grad(found.square().sum(), list(conv.parameters())), gradients, strict=True):
+        torch.testing.assert_close(ours, wanted)

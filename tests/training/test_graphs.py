@@ -9,11 +9,13 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from stylegan.config import Config
+from stylegan.config.presets import preset
+from stylegan.distributed import Processes
 from stylegan.networks import Replay
 from stylegan.ops.switch import using_ops
 from stylegan.training.graphs import StaticHalves
 from stylegan.training.schedule import Point
-from stylegan.training.step import Trainer
+from stylegan.training.step import MicroBatch, Trainer
 from tests.training.small import small
 from tests.training.test_step import batch_at, point_at
 
@@ -38,8 +40,6 @@ def configured(name: str, graphs: str) -> Config:
 
 def trained(config: Config, lods: list[float], device: str = "cpu") -> tuple[Trainer, list[int]]:
     """A trainer after two steps at each lod, and how many half steps were static."""
-    from stylegan.distributed import Processes
-
     trainer, static = Trainer(config, Processes(device=torch.device(device))), []
     original = trainer.halves.run
     trainer.halves.run = lambda *a: static.append(1) or original(*a)  # type: ignore[method-assign,func-returns-value]
@@ -108,7 +108,39 @@ def test_graphs_replay_the_plain_steps(name: str) -> None:
             torch.cat([v.flatten() for k, v in found.items() if k.startswith(part)])
             for found in (tensors(graphs), plain, again)
         )
-        assert float((x - y).norm()) <= 5e-3 * float(y.norm()) + 4 * float((z - y).norm()), part
+        assert float((x - y).norm()) <= 2e-3 * float(y.norm()) + 4 * float((z - y).norm()), part
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.parametrize("side", [64, 256])
+def test_gradients_of_graphs_with_their_branches_are_the_plain_ones(side: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At real widths, where branches run far ahead of each other: memory given to another too early shows here."""
+
+    def gradients(graphs: str) -> list[list[torch.Tensor]]:
+        trainer = Trainer(preset("ffhq1024", 1024, changes={"training": {"graphs": graphs, "precision": "bf16"}}), gpu)
+        draw = torch.Generator("cuda").manual_seed(1)
+        with torch.no_grad():
+            for parameter in (*trainer.G.parameters(), *trainer.D.parameters()):
+                if parameter.ndim == 1:
+                    parameter.copy_(0.1 * torch.randn(parameter.shape, generator=draw, device="cuda"))
+        level, batch, found = side.bit_length() - 3, 8, []
+        images = torch.randint(0, 256, (batch, 3, side, side), dtype=torch.uint8, device="cuda", generator=draw)
+        none = torch.zeros(batch, 0, device="cuda")
+        point = Point(0, float(trainer.config.generator.top - level), level, side, batch, 1e-3, 1e-3, 1.0, 1, 1)
+        for adam in (trainer.adam_g, trainer.adam_d):
+            monkeypatch.setattr(adam, "update", lambda: None)
+        for i in range(3):
+            trainer.step(point, 0, [MicroBatch(torch.arange(batch), images, none, none)])
+            for network in (trainer.G, trainer.D) if i else ():  # what is recorded in the first step clears D's
+                found.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
+        return found
+
+    gpu = Processes(device=torch.device("cuda"))
+    plain, graphs = gradients("off"), gradients("on")
+    for ours, wanted in zip(graphs, plain, strict=True):
+        error = sum(float((x - y).square().sum()) for x, y in zip(ours, wanted, strict=True))
+        assert error <= 1e-6 * sum(float(y.square().sum()) for y in wanted)
 
 
 @pytest.mark.gpu
@@ -139,8 +171,6 @@ def test_what_graphs_have_trained_is_drawn_as_it_stands() -> None:
 @pytest.mark.parametrize("graphs", ["on", "off"])
 def test_no_step_makes_the_host_wait_for_a_gpu(graphs: str) -> None:
     """Copies from memory that is not pinned wait too, which only the driver sees."""
-    from stylegan.distributed import Processes
-
     config = small(training={"graphs": graphs}, data={"mirror": True})
     trainer = Trainer(config, Processes(device=torch.device("cuda")))
     point = point_at(config, 0.0)

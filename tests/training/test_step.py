@@ -13,7 +13,7 @@ from stylegan.config import Config
 from stylegan.ops.fade import fade_reals
 from stylegan.training import schedule
 from stylegan.training.batches import split_batch
-from stylegan.training.draws import draw_latents, draw_noise, noise_layers, rows_of_part, seed_of
+from stylegan.training.draws import draw_latents, draw_noise, noise_buffer, noise_layers, rows_of_part, seed_of
 from stylegan.training.schedule import Point
 from stylegan.training.step import STATISTICS, MicroBatch, Trainer
 from tests.training.small import pictures, small
@@ -215,7 +215,8 @@ def test_noise_is_fresh_per_sample_layer_and_step() -> None:
     synthesis = Trainer(small()).G.synthesis
 
     def drawn(rows: torch.Tensor, seed: int) -> list[torch.Tensor]:
-        return noise_layers(synthesis, 0.0, draw_noise(synthesis, 0.0, 4, rows, seed, torch.device("cpu")))
+        room = noise_buffer(synthesis, 0.0, len(rows), torch.device("cpu"))
+        return noise_layers(synthesis, 0.0, draw_noise(synthesis, 0.0, 4, rows, seed, room))
 
     a, b = drawn(torch.arange(4), 1), drawn(torch.arange(4), 2)
     assert [tuple(n.shape[1:]) for n in a] == [(1, s, s) for s in (4, 4, 8, 8, 16, 16)]

@@ -13,6 +13,7 @@ from stylegan.ops.fade import blend
 from stylegan.ops.packed import conv_downscale_packed, pack, packs
 from stylegan.ops.resample import conv_downscale2d, downscale2d
 from stylegan.ops.style import activate, at_least_float32, bias_activate, minibatch_stddev
+from stylegan.ops.switch import kernels
 
 
 class DownBlock(nn.Module):
@@ -53,7 +54,8 @@ class Head(nn.Module):
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         """[N, C, h0, w0] -> [N, classes or 1], in float32."""
         if self.config.mbstd_group > 1:
-            x = minibatch_stddev(x, self.config.mbstd_group, self.config.mbstd_features)
+            whole = 8 if kernels(x) and x.dtype.itemsize == 2 and x.shape[1] % 8 == 0 else 1  # that a GPU reads at once
+            x = minibatch_stddev(x, self.config.mbstd_group, self.config.mbstd_features, whole)
         x = self.conv(x, self.config.nonlinearity)
         x = activate(self.dense0(at_least_float32(x)), self.config.nonlinearity)
         return self.dense1(x)

@@ -20,7 +20,7 @@ from stylegan.ops.resample import bias_activate_blur2d
 from stylegan.ops.rgb import from_rgb, to_rgb
 from stylegan.ops.style import bias_activate
 from stylegan.ops.switch import exact
-from stylegan.ops.weights import scaled
+from stylegan.ops.weights import scaled, widened
 
 SQRT2 = math.sqrt(2.0)
 
@@ -75,7 +75,7 @@ class EqualizedLinear(EqualizedWeight):
 class EqualizedConv2d(EqualizedWeight):
     """Convolution of odd kernel size, zero padding, same size: [N, Cin, H, W] -> [N, Cout, H, W].
 
-    Packed in, packed out (ops.packed): [N, 4·Cin, h, w] -> [N, 4·Cout, h, w].
+    Packed in, packed out (ops.packed): [N, 4·Cin, h, w] -> [N, 4·Cout, h, w]. Where more inputs come, they are zeros.
     """
 
     def __init__(
@@ -96,6 +96,8 @@ class EqualizedConv2d(EqualizedWeight):
         """`nonlinearity` and `blur` (not of packed tensors) are what follows the bias, if anything."""
         packed = x.shape[1] == 4 * self.weight.shape[1]
         weight = self.scaled(x.dtype)
+        if x.shape[1] > weight.shape[1] and not packed:
+            weight = widened(weight, x.shape[1])
         x = pixels(packed_conv2d(x, weight)) if packed else conv2d(x, weight, padding=weight.shape[2] // 2)
         if blur is not None and self.bias is not None and nonlinearity is not None:
             return bias_activate_blur2d(x, self.bias, nonlinearity, blur)

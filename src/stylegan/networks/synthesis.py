@@ -89,7 +89,7 @@ class SynthesisLayer(nn.Module):
     ) -> torch.Tensor:
         """x [N, Cin, H, W], w [N, D], noise [N or 1, 1, H', W'] -> [N, Cout, H', W'].
 
-        `packed`: this level's tensors are packed (ops.packed), the one it is upscaled from is not.
+        `packed`: this level's tensors are packed (ops.packed), the one it is upscaled from is not; noise may be.
         `rgb`: what makes the image of its output, which takes its place; not of a layer that upscales.
         `style`: of w, where that is known already.
         """
@@ -100,7 +100,9 @@ class SynthesisLayer(nn.Module):
             small = self.small and exact(x)
             if packed:
                 x = upscale_conv_packed(x, weight, self.config.blur) if self.upscale else packed_conv2d(x, weight)
-                x, noise = pixels(x), None if noise is None else packed_pixels(noise)
+                x = pixels(x)
+                if noise is not None and noise.shape[2:] != x.shape[2:]:
+                    noise = packed_pixels(noise)
             elif self.upscale:
                 x = exact_conv2d(upscale2d(x), weight) if small else upscale_conv2d(x, weight)
                 taps = self.config.blur
@@ -138,7 +140,14 @@ class _Styles:
         self, branch: Branch | None = None, layers: Iterable[Any] = (), ws: Sequence[torch.Tensor] = ()
     ) -> None:
         self.branch = branch
-        self.made = [(layer.style(w), branch.mark()) for layer, w in zip(layers, ws, strict=False)] if branch else []
+        self.made: list[tuple[torch.Tensor | None, Any]] = []
+        if branch is None:
+            return
+        for layer, w in zip(layers, ws, strict=False):
+            style = layer.style(w)
+            self.made.append((style, branch.mark()))
+            if style is not None and style.requires_grad:  # read again in the layer's backward pass
+                branch.hold(style)
 
     def reach(self, i: int) -> torch.Tensor | None:
         """The style of layer i, which with its noise is there for what comes next."""
@@ -175,6 +184,10 @@ class SynthesisNetwork(nn.Module):
         layers = lods.active_layers(self.config.num_layers, lod)
         return [self.config.size(i // 2) for i in range(layers)]
 
+    def packed_layers(self, lod: float, like: torch.Tensor) -> list[int]:
+        """Layers that act at this lod and work on packed tensors (ops.packed), on the device of `like`."""
+        return [i for i in range(lods.active_layers(self.config.num_layers, lod)) if self._packs(i // 2, like)]
+
     def forward(
         self,
         ws: torch.Tensor,
@@ -187,7 +200,7 @@ class SynthesisNetwork(nn.Module):
         At a fractional lod the next lower level's image is blended in (Progressive GAN, figure 2). Only the
         layers of the levels in use are computed; lod None is the network's own. `noise` is drawn afresh
         ("random", from `generator` if given), the stored buffers ("stored"), left out ("none"), or a list of
-        [N or 1, 1, h, w], one per acting layer.
+        [N or 1, 1, h, w], one per acting layer; those of packed layers may lie as `ops.packed.packed_pixels`.
         ValueError for shapes or a lod that do not fit.
         """
         config = self.config
@@ -243,7 +256,8 @@ class SynthesisNetwork(nn.Module):
         given = list(noise)
         if len(given) not in (len(sizes), self.config.num_layers):
             raise ValueError(f"{len(given)} noise tensors: this lod needs {len(sizes)}, one per acting layer")
-        for i, (tensor, size) in enumerate(zip(given, sizes, strict=False)):
-            if tensor.shape not in ((n, 1, *size), (1, 1, *size)):
-                raise ValueError(f"noise {i} {list(tensor.shape)}: must be [{n} or 1, 1, {size[0]}, {size[1]}]")
+        for i, (tensor, (h, w)) in enumerate(zip(given, sizes, strict=False)):
+            known = [(n, 1, h, w), (1, 1, h, w)] + [(n, 1, h // 2, 2 * w)] * self._packs(i // 2, tensor)
+            if tensor.shape not in known:
+                raise ValueError(f"noise {i} {list(tensor.shape)}: must be [{n} or 1, 1, {h}, {w}]")
         return [tensor.to(device) for tensor in given[: len(sizes)]]

@@ -6,14 +6,16 @@ It is Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 
 the Box-Muller transform. Four values come of each counter; they lie `LANES` pixels apart, so that a kernel writes in
 order.
 
+Layers that work on packed tensors take it in their order of pixels (`ops.packed.pixels`), of which it is drawn as well.
+
 Shapes: sizes L layers of (h, w); rows [n], of the batch; noise of all layers in one buffer, layer after layer.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from functools import lru_cache
+from collections.abc import Collection, Sequence
+from functools import cache
 
 import torch
 
@@ -27,24 +29,29 @@ LOW = 0xFFFFFFFF
 Sizes = Sequence[tuple[int, int]]
 
 
-def layers_of(buffer: torch.Tensor, sizes: Sizes) -> list[torch.Tensor]:
-    """The noise of each layer [n, 1, h, w], views of a buffer [n·pixels of all layers]."""
+def layers_of(buffer: torch.Tensor, sizes: Sizes, packed: Collection[int] = ()) -> list[torch.Tensor]:
+    """The noise of each layer [n, 1, h, w], or [n, 1, h/2, 2w] if it is packed, views of a buffer [n·all pixels]."""
     n = len(buffer) // sum(h * w for h, w in sizes)
     parts = buffer.split([n * h * w for h, w in sizes])
-    return [part.view(n, 1, h, w) for part, (h, w) in zip(parts, sizes, strict=True)]
+    lying = [(h // 2, 2 * w) if i in packed else (h, w) for i, (h, w) in enumerate(sizes)]
+    return [part.view(n, 1, *size) for part, size in zip(parts, lying, strict=True)]
 
 
-def draw(buffer: torch.Tensor, rows: torch.Tensor, sizes: Sizes, seed: int) -> None:
-    """Fills a float32 buffer with normal values for some rows of a batch; rows on the buffer's device, seed < 2^63."""
+def draw(buffer: torch.Tensor, rows: torch.Tensor, sizes: Sizes, seed: int | torch.Tensor) -> None:
+    """Fills a float32 buffer with normal values for some rows of a batch.
+
+    rows, and the seed (from 0 to 2^63 - 1) if it is a tensor, int64, lie on the buffer's device.
+    """
     if kernels(buffer):
         blocks = _blocks(tuple(sizes), buffer.device)
+        given = seed if isinstance(seed, torch.Tensor) else torch.full((), seed, device=buffer.device)
         launch(
-            "triton_noise.normal", (len(blocks), len(rows), 1), buffer, rows, blocks, seed, len(rows),
+            "triton_noise.normal", (len(blocks), len(rows), 1), buffer, rows, blocks, given, len(rows),
             B=LANES, num_warps=4,
         )  # fmt: skip
         return
     for layer, noise in enumerate(layers_of(buffer, sizes)):
-        noise.copy_(normal(rows, layer, noise[0].numel(), seed).view(noise.shape))
+        noise.copy_(normal(rows, layer, noise[0].numel(), int(seed)).view(noise.shape))
 
 
 def normal(rows: torch.Tensor, layer: int, pixels: int, seed: int) -> torch.Tensor:
@@ -75,7 +82,7 @@ def _box_muller(a: torch.Tensor, b: torch.Tensor) -> tuple[torch.Tensor, torch.T
     return radius * (2 * math.pi * v).cos(), radius * (2 * math.pi * v).sin()
 
 
-@lru_cache(maxsize=32)
+@cache  # graphs read it where it lies
 def _blocks(sizes: tuple[tuple[int, int], ...], device: torch.device) -> torch.Tensor:
     """What each program of the kernel draws, int32 [programs, 4]."""
     found, begin = [], 0

@@ -158,6 +158,7 @@ def folded_adjoint_kernel(w: torch.Tensor, taps: Taps) -> torch.Tensor:
     return folded_kernel(w.flip(2, 3).transpose(0, 1) * 4.0, taps)
 
 
+@keeps
 def folded_kernel(w: torch.Tensor, taps: Taps, normalize: bool = True) -> torch.Tensor:
     """Blur, 3x3 convolution and 2x2 mean as one kernel of packed tensors: [O, I, 3, 3] -> [O, 4I, 3, 3]."""
     m = _positions(3, taps, normalize, w.dtype, w.device).mean(dim=0)  # u a t

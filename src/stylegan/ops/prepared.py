@@ -1,8 +1,8 @@
-"""What is made of weights before each pass, kept for as long as the weights stay as they are.
+"""What is made of weights before each pass, kept for as long as the weights stay as they are, or made ahead.
 
 Scaling, conversion and the kernels of folded, shifted and paired convolutions are small launches, but in drawing a few
-images they are a third of all. Training makes them anew in each pass, as its weights change with every step; whoever
-draws many images from the same weights keeps them: see networks.replay.
+images they are a third of all. Whoever draws many images from the same weights keeps them: see networks.replay.
+Training makes them anew in each pass, as its weights change with every step, but no layer needs to wait for them.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import torch
 
+from stylegan.ops.branches import Branch
 from stylegan.ops.switch import laid_out
 
 P = ParamSpec("P")
@@ -24,6 +25,8 @@ _now = threading.local()
 
 class Prepared:
     """Results of functions marked with `keeps`, by function and arguments; they stay where they are."""
+
+    differentiable = False
 
     def __init__(self) -> None:
         self._known: dict[tuple[Any, ...], tuple[torch.Tensor, torch.Tensor]] = {}
@@ -58,6 +61,52 @@ class Prepared:
             _now.kept = before
 
 
+class Ahead:
+    """Results of functions marked with `keeps`, made in a branch that waits for nothing but the weights.
+
+    In a CUDA graph that is before the layer's turn: none of its layers' inputs are needed. The gradients of what was
+    made go the same way back to the weights, beside the layers that follow in the backward pass.
+    """
+
+    differentiable = True
+
+    def __init__(self, device: torch.device) -> None:
+        self._branch = Branch(device)
+        self._held: dict[int, torch.Tensor] = {}  # until all is done, or their memory would go to what runs earlier
+        self._home: torch.cuda.Stream | None = None
+
+    def __call__(self, function: Maker[...], w: torch.Tensor, rest: tuple[Any, ...]) -> torch.Tensor:
+        ready = isinstance(w, torch.nn.Parameter) or id(w) in self._held
+        if not ready or torch.cuda.current_stream(self._branch.device) != self._home:  # or in a branch of its own
+            return function(w, *rest)
+        with self._branch.further():
+            made = function(w, *rest)
+            mark = self._branch.mark()
+        self._branch.reach(mark)
+        self._held[id(made)] = made
+        return made
+
+    @contextmanager
+    def used(self, wanted: bool = True) -> Iterator[None]:
+        """In this thread and stream, on a GPU; `join` must follow, after the backward pass if there is one."""
+        if not (wanted and self._branch.real):
+            yield
+            return
+        with self._branch.beside():
+            pass
+        self._home = torch.cuda.current_stream(self._branch.device)
+        before, _now.kept = getattr(_now, "kept", None), self
+        try:
+            yield
+        finally:
+            _now.kept = before
+
+    def join(self) -> None:
+        """What follows comes after all that was made ahead, gradients included."""
+        self._branch.join()
+        self._held.clear()
+
+
 def keeps(function: Callable[Concatenate[torch.Tensor, P], torch.Tensor]) -> Callable[
     Concatenate[torch.Tensor, P], torch.Tensor
 ]:  # fmt: skip
@@ -65,8 +114,8 @@ def keeps(function: Callable[Concatenate[torch.Tensor, P], torch.Tensor]) -> Cal
 
     @wraps(function)
     def kept(w: torch.Tensor, /, *rest: P.args, **named: P.kwargs) -> torch.Tensor:
-        prepared: Prepared | None = getattr(_now, "kept", None)
-        if prepared is None or named or torch.is_grad_enabled():
+        prepared: Prepared | Ahead | None = getattr(_now, "kept", None)
+        if prepared is None or named or (torch.is_grad_enabled() and not prepared.differentiable):
             return function(w, *rest, **named)
         return prepared(function, w, rest)
 

@@ -139,11 +139,12 @@ def _in_place(
     return torch.addcmul(shift, x, scale + 1, out=x)
 
 
-def minibatch_stddev(x: torch.Tensor, group: int = 4, features: int = 1) -> torch.Tensor:
+def minibatch_stddev(x: torch.Tensor, group: int = 4, features: int = 1, multiple: int = 1) -> torch.Tensor:
     """Appends the standard deviation over groups of samples as feature maps: [N, C, H, W] -> [N, C+F, H, W].
 
     Groups have min(group, N) members that are strided (sample i is in group i mod N/G), as officially. Where
     N is no multiple of that, which the official program refuses, the largest divisor of N is taken.
+    `multiple`: of how many there must be channels in all; zeros follow.
     """
     n, c, h, w = x.shape
     g = next(g for g in range(min(group, n), 0, -1) if n % g == 0)
@@ -151,5 +152,9 @@ def minibatch_stddev(x: torch.Tensor, group: int = 4, features: int = 1) -> torc
     y = y - y.mean(dim=0, keepdim=True)
     y = (y.square().mean(dim=0) + 1e-8).sqrt()  # M F c H W
     y = y.mean(dim=(2, 3, 4))  # M F
-    y = y.repeat(g, 1)[:, :, None, None].expand(n, features, h, w)  # N F H W
-    return torch.cat([x, y.to(x.dtype)], dim=1)
+    y = y.repeat(g, 1)[:, :, None, None].expand(n, features, h, w).to(x.dtype)  # N F H W
+    missing = -(c + features) % multiple
+    parts = [x, y, x.new_zeros(n, missing, h, w)] if missing else [x, y]
+    if x.stride(1) == 1:  # channels-last, which with a part that is not the result would not be
+        return torch.cat([t.permute(0, 2, 3, 1) for t in parts], dim=3).permute(0, 3, 1, 2)
+    return torch.cat(parts, dim=1)

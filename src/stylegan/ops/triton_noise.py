@@ -13,17 +13,18 @@ def put(out, at, area, values):
     tl.store(out + at, values, mask=at < area)
 
 
-@triton.jit(do_not_specialize=["seed"])
+@triton.jit
 def normal(out, rows, blocks, seed, n, B: tl.constexpr):
     """Normal values of one row of the batch, in 4·B pixels of one layer (see ops.noise).
 
-    blocks: of each program of axis 0 its layer, where the layer begins among all, its pixels, and its first counter.
+    seed: where it lies. blocks: of each program of axis 0 its layer, where the layer begins among all, its pixels, and
+    its first counter.
     """
     row, block = tl.program_id(1), blocks + 4 * tl.program_id(0)
     layer, begin, area, first = tl.load(block), tl.load(block + 1), tl.load(block + 2), tl.load(block + 3)
     counter = first + tl.arange(0, B)
     none = counter * 0
-    a, b, c, d = tl.philox(seed, counter, none + tl.load(rows + row).to(tl.int32), none + layer, none)
+    a, b, c, d = tl.philox(tl.load(seed), counter, none + tl.load(rows + row).to(tl.int32), none + layer, none)
     w, x = pair_uniform_to_normal(uint_to_uniform_float(a), uint_to_uniform_float(b))
     y, z = pair_uniform_to_normal(uint_to_uniform_float(c), uint_to_uniform_float(d))
     to = out + begin.to(tl.int64) * n + row.to(tl.int64) * area

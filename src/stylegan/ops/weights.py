@@ -6,6 +6,7 @@ from functools import cache
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 
 from stylegan.ops import fused_weights
 from stylegan.ops.prepared import keeps
@@ -18,6 +19,12 @@ def scaled(weight: torch.Tensor, scale: float, dtype: torch.dtype) -> torch.Tens
     if dtype == weight.dtype or exporting():
         return (weight if scale == 1.0 else weight * scale).to(dtype)
     return _Scaled.apply(weight, scale, dtype)
+
+
+@keeps
+def widened(weight: torch.Tensor, inputs: int) -> torch.Tensor:
+    """[O, I, k, k] -> [O, inputs, k, k], for inputs of which those after I are zeros."""
+    return F.pad(weight, (0, 0, 0, 0, 0, inputs - weight.shape[1]))
 
 
 @cache

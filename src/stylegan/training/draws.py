@@ -42,11 +42,12 @@ def rows_of_part(batch: int, part: int, parts: int, group: int) -> torch.Tensor:
 
 
 def sent(drawn: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """What was drawn on the host, on the device; the host does not wait for it to arrive.
+    """What was drawn, on the device; the host does not wait for it to arrive.
 
     From memory that is not pinned it would wait for all that the GPU has been told to do before.
     """
-    return drawn.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else drawn.to(device)
+    on_host = device.type == "cuda" and not drawn.is_cuda
+    return drawn.pin_memory().to(device, non_blocking=True) if on_host else drawn.to(device)
 
 
 @dataclass(frozen=True)
@@ -57,11 +58,10 @@ class LatentDraw:
     z_mixed: torch.Tensor  # [N, Z], second latents of style mixing
     cutoff: int | None  # layers from here on take z_mixed; None = no mixing in this batch
 
-    def given(self, rows: torch.Tensor, layers: int, device: torch.device) -> dict[str, torch.Tensor]:
-        """On the device, by name: both latents of some rows, and which layers [L] take the second."""
+    def given(self, rows: torch.Tensor, layers: int) -> dict[str, torch.Tensor]:
+        """By name: both latents of some rows, and which layers [L] take the second; on the host."""
         mixes = torch.arange(layers) >= (layers if self.cutoff is None else self.cutoff)
-        found = {"z": self.z[rows], "z_mixed": self.z_mixed[rows], "mixes": mixes}
-        return {name: sent(tensor, device) for name, tensor in found.items()}
+        return {"z": self.z[rows], "z_mixed": self.z_mixed[rows], "mixes": mixes}
 
 
 def draw_latents(
@@ -82,24 +82,28 @@ def draw_latents(
     return LatentDraw(z, z_mixed, cutoff if mixes else None)
 
 
+def noise_buffer(synthesis: SynthesisNetwork, lod: float, n: int, device: torch.device) -> torch.Tensor:
+    """Room for the noise of n samples, of all acting layers."""
+    sizes = synthesis.noise_sizes(lod) if synthesis.config.noise else []
+    return torch.empty(n * sum(h * w for h, w in sizes), device=device)
+
+
 def draw_noise(
     synthesis: SynthesisNetwork,
     lod: float,
     batch: int,
-    rows: torch.Tensor,  # [n], on the host
-    seed: int,
-    device: torch.device,
-    into: torch.Tensor | None = None,
+    rows: torch.Tensor,  # [n], on the host, or with the seed on the device
+    seed: int | torch.Tensor,  # a tensor only on a GPU
+    buffer: torch.Tensor,
 ) -> torch.Tensor:
-    """Noise for some rows of a batch, of all acting layers in one buffer (`noise_layers`), `into` if it is given."""
-    sizes, n = synthesis.noise_sizes(lod) if synthesis.config.noise else [], len(rows)
-    buffer = torch.empty(n * sum(h * w for h, w in sizes), device=device) if into is None else into
-    if not sizes:
+    """Noise for some rows of a batch, of all acting layers, in their `noise_buffer`, which is returned."""
+    if not len(buffer):
         return buffer
+    sizes, device = synthesis.noise_sizes(lod), buffer.device
     if device.type == "cuda":
         noise.draw(buffer, sent(rows, device), sizes, seed)
         return buffer
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(int(seed))
     whole = np.array_equal(rows.numpy(), np.arange(batch))
     for layer in noise.layers_of(buffer, sizes):
         if whole:
@@ -111,5 +115,8 @@ def draw_noise(
 
 
 def noise_layers(synthesis: SynthesisNetwork, lod: float, buffer: torch.Tensor) -> list[torch.Tensor]:
-    """Noise [n, 1, h, w] of each acting layer, parts of a buffer; [] where the network takes none."""
-    return noise.layers_of(buffer, synthesis.noise_sizes(lod)) if synthesis.config.noise else []
+    """Noise of each acting layer, as it takes it, parts of a buffer; [] where the network takes none."""
+    if not synthesis.config.noise:
+        return []
+    packed = synthesis.packed_layers(lod, buffer) if buffer.is_cuda else ()
+    return noise.layers_of(buffer, synthesis.noise_sizes(lod), packed)

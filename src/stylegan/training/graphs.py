@@ -24,6 +24,7 @@ import torch
 from stylegan.config import Config
 from stylegan.ops.record import release_generator
 from stylegan.training.exchange import Exchange, finishing_order
+from stylegan.training.inputs import Inputs
 from stylegan.training.memory import is_out_of_memory, together
 from stylegan.training.schedule import Point
 
@@ -41,7 +42,7 @@ Half = tuple[str, bool, Point]  # "d" or "g", whether penalised, the point of th
 class StaticHalf:
     """Buffers of one half step, and its graphs once captured."""
 
-    given: dict[str, torch.Tensor]
+    given: Inputs
     part: MicroBatch
     answer: tuple[torch.Tensor, ...] = ()  # of the pass, always in the same place where there is a graph
     exchange: Exchange | None = None  # of several processes
@@ -89,11 +90,11 @@ class StaticHalves:
 
         def fill() -> None:
             nonlocal static
-            values = trainer.draw_all(half, point, nimg, part, None if static is None else static.given)
+            values = trainer.draw_all(half, point, nimg, part, None if static is None else static.given.tensors)
             if static is None:
-                given = {k: v.clone() for k, v in values.items()}
-                static = StaticHalf(given, _static_part(part, given))
-            _copy(static.given, values)
+                given = Inputs(values, trainer.processes.device)
+                static = StaticHalf(given, _static_part(part, given.tensors))
+            static.given.fill(values)
 
         together(trainer.processes, fill)
         assert static is not None
@@ -190,26 +191,18 @@ class StaticHalves:
             _forget(parameters)
 
 
-def _copy(buffers: dict[str, torch.Tensor], values: dict[str, torch.Tensor]) -> None:
-    """Values into buffers, all of one type in one launch; but for those that lie there already."""
-    moved = {name: buffer for name, buffer in buffers.items() if values[name] is not buffer}
-    for dtype in {buffer.dtype for buffer in moved.values()}:
-        names = [name for name, buffer in moved.items() if buffer.dtype == dtype]
-        torch._foreach_copy_([buffers[n] for n in names], [values[n] for n in names], non_blocking=True)
-
-
 def _forget(parameters: list[torch.nn.Parameter]) -> None:
     for parameter in parameters:
         parameter.grad = None
 
 
 def _static_part(part: MicroBatch, given: dict[str, torch.Tensor]) -> MicroBatch:
-    return replace(part, images=given["images"], labels=given["labels"], drawn_labels=given["drawn_labels"])
+    return replace(part, **{name: given[name] for name in ("images", "labels", "drawn_labels") if name in given})
 
 
 def _make(trainer: Trainer, static: StaticHalf, one_pass: Pass) -> tuple[torch.Tensor, ...]:
     """The pass on the buffers."""
-    trainer.given = static.given
+    trainer.given = static.given.tensors
     try:
         static.answer = one_pass(static.part)
     finally:

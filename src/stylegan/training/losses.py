@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 
 from stylegan.ops.conv import without_weight_gradients
+from stylegan.ops.images import squared_norm
 
 
 def g_nonsaturating(fake: torch.Tensor) -> torch.Tensor:
@@ -66,7 +67,7 @@ def squared_gradient(scores: torch.Tensor, images: torch.Tensor, lod: float = 0.
     """
     with without_weight_gradients():
         (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
-    return gradient.float().square().sum(dim=(1, 2, 3)) * 0.25 ** math.floor(lod)
+    return squared_norm(gradient) * 0.25 ** math.floor(lod)
 
 
 def r1_penalty(scores: torch.Tensor, images: torch.Tensor, gamma: float, lod: float = 0.0) -> torch.Tensor:

@@ -14,7 +14,7 @@ from stylegan.config import Config
 from stylegan.data.dataset import Dataset
 from stylegan.errors import UserError
 from stylegan.networks import Generator
-from stylegan.training.draws import draw_noise, noise_layers, seed_of
+from stylegan.training.draws import draw_noise, noise_buffer, noise_layers, seed_of
 from stylegan.training.run import stored_config
 from stylegan.video import write_video
 
@@ -64,7 +64,8 @@ class Preview:
         for i in range(0, len(self.z), batch):
             z, labels = self.z[i : i + batch], None if self.labels is None else self.labels[i : i + batch]
             rows = torch.arange(len(z))
-            noise = draw_noise(generator.synthesis, lod, len(z), rows, self.noise_seed + i, z.device)
+            room = noise_buffer(generator.synthesis, lod, len(z), z.device)
+            noise = draw_noise(generator.synthesis, lod, len(z), rows, self.noise_seed + i, room)
             layers = noise_layers(generator.synthesis, lod, noise) or "none"
             parts.append(generator(z, labels, psi=None, noise=layers, lod=lod).cpu())
         tiles = images.to_uint8(torch.cat(parts))  # N h w C

@@ -10,6 +10,7 @@ Shapes: N global batch, n rows of one micro-batch of this process.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +19,14 @@ from stylegan import lod as lods
 from stylegan.config import Config
 from stylegan.distributed import Processes
 from stylegan.networks import Discriminator, Generator
-from stylegan.ops.branches import Branch
 from stylegan.ops.fade import fade_reals
-from stylegan.ops.switch import laid_out
+from stylegan.ops.images import from_bytes
+from stylegan.ops.switch import kernels, laid_out
 from stylegan.training import losses
 from stylegan.training.adam import Adam
 from stylegan.training.augment import adapted, augment, draw_augmentation
-from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, noise_layers, seed_of, sent
+from stylegan.training.beside import Beside
+from stylegan.training.draws import LatentDraw, draw_latents, draw_noise, noise_buffer, noise_layers, seed_of, sent
 from stylegan.training.ema import ema_beta, update_ema
 from stylegan.training.graphs import Finish, Half, Pass, StaticHalves
 from stylegan.training.memory import together
@@ -62,7 +64,7 @@ class Trainer:
         self._half_done = -1  # nimg of the step whose D half is done
         self.given: dict[str, torch.Tensor] | None = None  # what a half step takes instead of drawing it (graphs)
         self.halves = StaticHalves(config, device)
-        self.branch = Branch(device)
+        self.beside = Beside(device)
         self.statistics = torch.zeros(len(STATISTICS), device=device)
         self.augment_p = torch.tensor(config.augment.p, device=device)  # probability of each transformation
         self._set_precision()
@@ -117,9 +119,12 @@ class Trainer:
             lod = self._lod(point)
             loss, penalty, real_scores, fake_scores, w = self._d_loss(point, part, lod, nimg, penalised)
             total = loss if penalty is None else loss + penalty * config.penalty_interval
+            with self.beside.statistics.beside(self.given is not None):
+                row = means(point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores)
+                mean_w = w.sum(dim=0) / point.batch
             total.sum().div(point.batch).backward()
-            row = means(point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores)
-            return row, w.sum(dim=0) / point.batch
+            self.beside.join()
+            return row, mean_w
 
         def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
             sums[STATISTICS.index("penalty_steps")].fill_(float(penalised and self._has_penalty))
@@ -144,8 +149,9 @@ class Trainer:
         def one_pass(part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
             lod = self._lod(point)
             labels = part.labels if paired else part.drawn_labels
-            fakes, w = self._fakes("g", point, lod, nimg, part, labels)
-            fake_scores = self.D(self._augmented(fakes, "g", part, nimg, point.batch), labels, lod)
+            with self.beside.ahead.used(self.given is not None):
+                fakes, w = self._fakes("g", point, lod, nimg, part, labels)
+                fake_scores = self.D(self._augmented(fakes, "g", part, nimg, point.batch), labels, lod)
             if paired:
                 reals = self._reals(part, lod, nimg, point.batch)
                 with torch.no_grad():
@@ -155,8 +161,11 @@ class Trainer:
                 loss = losses.g_nonsaturating(fake_scores)
             else:
                 loss = losses.g_wgan(fake_scores)
+            with self.beside.statistics.beside(self.given is not None):
+                row, mean_w = means(point.batch, loss_g=loss), w.detach().sum(dim=0) / point.batch
             loss.sum().div(point.batch).backward()
-            return means(point.batch, loss_g=loss), w.detach().sum(dim=0) / point.batch
+            self.beside.join()
+            return row, mean_w
 
         def finish(sums: torch.Tensor, mean_w: torch.Tensor) -> None:
             sums[STATISTICS.index("grad_g")].copy_(gradient_norm(self.G))
@@ -209,18 +218,19 @@ class Trainer:
         def scores(images: torch.Tensor, purpose: str) -> torch.Tensor:
             return self.D(self._augmented(images, purpose, part, nimg, batch), part.labels, lod)
 
-        penalties = []
-        with self.branch.beside(self.given is not None):  # of a graph
+        penalties, graph = [], self.given is not None
+        with self.beside.fakes.beside(graph), self.beside.fakes_ahead.used(graph):
             fakes, w = self._fakes("d", point, lod, nimg, part, part.labels)
             fakes.requires_grad_(r2)
             fake_scores = scores(fakes, "fakes")
             if r2:
                 penalties.append(losses.r1_penalty(fake_scores, fakes, config.r2_gamma, lod))
-        reals = self._reals(part, lod, nimg, batch).requires_grad_(r1)
-        real_scores = scores(reals, "reals")
+        with self.beside.ahead.used(graph):
+            reals = self._reals(part, lod, nimg, batch).requires_grad_(r1)
+            real_scores = scores(reals, "reals")
         if r1:
             penalties.append(losses.r1_penalty(real_scores, reals, config.r1_gamma, lod))
-        self.branch.join()
+        self.beside.fakes.join()
         game = {
             "logistic": losses.d_logistic,
             "wgan-gp": losses.d_wgan,
@@ -250,15 +260,21 @@ class Trainer:
         self, half: str, point: Point, lod: float, nimg: int, part: MicroBatch, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Images of the generator in training, [n, C, h, w], and their un-mixed w [n, D]."""
-        synthesis = self.G.synthesis
+        synthesis, device, graph = self.G.synthesis, self.processes.device, self.given is not None
         if self.given is not None:
             given, noise = self.given, self.given["noise"]
+            if "noise_seed" in given:
+                with self.beside.noise.beside():
+                    draw_noise(synthesis, lod, point.batch, given["noise_rows"], given["noise_seed"], noise)
         else:
             latents, noise_seed = self._draw(half, point, nimg)
-            given = latents.given(part.rows, self.G.config.num_layers, self.processes.device)
-            noise = draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, self.processes.device)
+            given = {k: sent(v, device) for k, v in latents.given(part.rows, self.G.config.num_layers).items()}
+            noise = noise_buffer(synthesis, lod, len(part.rows), device)
+            draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, noise)
         w, ws = self._mapped(given, labels if self.G.config.labels else None)
-        return synthesis(ws, lod, noise_layers(synthesis, lod, noise) or "none"), w
+        self.beside.noise.join()
+        with self.beside.styles.offered() if graph else nullcontext():
+            return synthesis(ws, lod, noise_layers(synthesis, lod, noise) or "none"), w
 
     def _mapped(
         self, given: dict[str, torch.Tensor], one_hot: torch.Tensor | None
@@ -273,11 +289,10 @@ class Trainer:
 
     def _reals(self, part: MicroBatch, lod: float, nimg: int, batch: int) -> torch.Tensor:
         """Real images as the discriminator sees them: [-1, 1], mirrored, cross-faded; [n, C, h, w]."""
-        images = part.images.to(self.processes.device, non_blocking=True)
-        if self.config.data.mirror:  # while a value is one byte
-            flip = self._taken("flips", lambda: self.draw_flips(part, nimg, batch))
-            images = torch.where(flip[:, None, None, None], images.flip(3), images)
-        return fade_reals(images.div(127.5).sub_(1.0), lod)
+        images, flips = part.images.to(self.processes.device, non_blocking=True), None
+        if self.config.data.mirror:
+            flips = self._taken("flips", lambda: self.draw_flips(part, nimg, batch))
+        return fade_reals(from_bytes(images, flips), lod)
 
     def _augmented(self, images: torch.Tensor, purpose: str, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """What the discriminator is shown of images [n, C, h, w]: the same unless config.augment says otherwise."""
@@ -287,13 +302,10 @@ class Trainer:
         draws = self._taken(f"augment_{purpose}", lambda: self.draw_augmentation(purpose, part, nimg, batch))
         return augment(images, policy, draws, self._taken("augment_p", lambda: self.augment_p))
 
-    # --- what is drawn on the host for some rows of a global batch, on the device -------------------------------
+    # --- what is drawn on the host for some rows of a global batch -----------------------------------------------
 
     def _taken(self, name: str, draw: Callable[[], torch.Tensor]) -> torch.Tensor:
-        return draw() if self.given is None else self.given[name]
-
-    def _sent(self, drawn: torch.Tensor) -> torch.Tensor:
-        return sent(drawn, self.processes.device)
+        return sent(draw(), self.processes.device) if self.given is None else self.given[name]
 
     def _host_generator(self, *purpose: int | str) -> torch.Generator:
         return torch.Generator().manual_seed(seed_of(self.config.training.seed, *purpose))
@@ -301,38 +313,44 @@ class Trainer:
     def draw_flips(self, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """Which reals are mirrored, bool [n]."""
         flip = torch.rand(batch, generator=self._host_generator("mirror", nimg)) >= 0.5
-        return self._sent(flip[part.rows])
+        return flip[part.rows]
 
     def draw_between(self, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """Where WGAN-GP measures its gradient, [n, 1, 1, 1] in [0, 1)."""
         t = torch.rand(batch, 1, 1, 1, generator=self._host_generator("gp", nimg))
-        return self._sent(t[part.rows])
+        return t[part.rows]
 
     def draw_augmentation(self, purpose: str, part: MicroBatch, nimg: int, batch: int) -> torch.Tensor:
         """Random numbers of the augmentation, [n, transformations, 4]."""
         seed = seed_of(self.config.training.seed, "augment", purpose, nimg)
-        return self._sent(draw_augmentation(self.config.augment.policy, batch, seed)[part.rows])
+        return draw_augmentation(self.config.augment.policy, batch, seed)[part.rows]
 
     def draw_all(
         self, half: str, point: Point, nimg: int, part: MicroBatch, into: dict[str, torch.Tensor] | None = None
     ) -> dict[str, torch.Tensor]:
-        """Everything a half step ("d" or "g") takes from outside, by name, for `given`.
+        """Everything a half step ("d" or "g") takes from outside, by name, for `given`; partly on the host.
 
-        into: what `given` was before; noise, which is large, is drawn where it lay.
+        into: what `given` was before; noise, which is large, is drawn where it lay, on a GPU by the half step itself.
         """
         config, device, batch = self.config, self.processes.device, point.batch
         latents, noise_seed = self._draw(half, point, nimg)
-        before = None if into is None else into["noise"]
+        room = into["noise"] if into else noise_buffer(self.G.synthesis, point.lod, len(part.rows), device)
+        reals = half == "d" or config.loss.kind == "relativistic"
         found = {
-            "images": part.images.to(device, non_blocking=True),
             "labels": part.labels,
             "drawn_labels": part.drawn_labels,
-            "noise": draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, device, before),
-            **latents.given(part.rows, config.generator.num_layers, device),
+            "noise": room,
+            **latents.given(part.rows, config.generator.num_layers),
         }
+        if kernels(room):
+            found |= {"noise_seed": torch.tensor(noise_seed), "noise_rows": part.rows}
+        else:
+            draw_noise(self.G.synthesis, point.lod, batch, part.rows, noise_seed, room)
         if lods.fade_of(point.lod):
-            found["fade"] = torch.full((), lods.fade_of(point.lod), device=device)
-        if config.data.mirror:
+            found["fade"] = torch.full((), lods.fade_of(point.lod))
+        if reals:
+            found["images"] = part.images.to(device, non_blocking=True)
+        if reals and config.data.mirror:
             found["flips"] = self.draw_flips(part, nimg, batch)
         if config.loss.kind == "wgan-gp" and half == "d":
             found["between"] = self.draw_between(part, nimg, batch)
