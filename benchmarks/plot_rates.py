@@ -1,6 +1,8 @@
 """Training rate against resolution, with the floor and what others reach: docs/images/training-rates.png.
 
-    python benchmarks/plot_rates.py [benchmarks/results/h200.json]
+    python benchmarks/plot_rates.py [benchmarks/results/h100.json] [benchmarks/results/h200.json]
+
+The first file's rates are told in numbers, with their floor; the second's are a line beside them.
 
 The floor is the one of `stylegan benchmark`: the least arithmetic and the fewest bytes of a step, one after the other,
 at the matrix rate and copy bandwidth measured on the device. Others' figures are those of docs/performance.md.
@@ -27,7 +29,8 @@ PUBLISHED = {1024: 25000e3 / (41 * 86400)}  # 25,000 kimg to 1024x1024 in 41 day
 
 
 def main() -> None:
-    found = json.loads(Path(sys.argv[1] if len(sys.argv) > 1 else ROOT / "benchmarks/results/h200.json").read_text())
+    names = sys.argv[1:] or [str(ROOT / f"benchmarks/results/{name}.json") for name in ("h100", "h200")]
+    found, *others = [json.loads(Path(name).read_text()) for name in names]
     rows = found["train"]
     sides = [int(row["resolution"].split("x")[0]) for row in rows]
     figure, axes = plt.subplots(figsize=(8, 4.6), dpi=110)
@@ -35,6 +38,10 @@ def main() -> None:
     axes.plot(sides, floor, "--", color="0.6", label=f"floor on {found['device']}")
     rates = [row["images_per_second"] for row in rows]
     axes.plot(sides, rates, "o-", color="tab:blue", label=f"this program, {found['device']}")
+    for other in others:
+        sizes = [int(row["resolution"].split("x")[0]) for row in other["train"]]
+        label = f"the same day's first program, {other['device']}"
+        axes.plot(sizes, [row["images_per_second"] for row in other["train"]], ":", color="tab:blue", label=label)
     for row, side, rate in zip(rows, sides, rates, strict=True):
         text = f"{rate:,.0f}\nbatch {row['batch']}"
         axes.annotate(text, (side, rate), textcoords="offset points", xytext=(-4, -5), ha="right", va="top", fontsize=7)
