@@ -64,8 +64,8 @@ class Prepared:
 class Ahead:
     """Results of functions marked with `keeps`, made in a branch that waits for nothing but the weights.
 
-    In a CUDA graph that is before the layer's turn: none of its layers' inputs are needed. The gradients of what was
-    made go the same way back to the weights, beside the layers that follow in the backward pass.
+    In a CUDA graph that is long before the layer's turn, though it is recorded when the layer asks. Gradients of what
+    was made go back to the weights in the same branch, beside the layers that follow in the backward pass.
     """
 
     differentiable = True
