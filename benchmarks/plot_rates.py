@@ -40,7 +40,7 @@ def main() -> None:
     axes.plot(sides, rates, "o-", color="tab:blue", label=f"this program, {found['device']}")
     for other in others:
         sizes = [int(row["resolution"].split("x")[0]) for row in other["train"]]
-        label = f"the same day's first program, {other['device']}"
+        label = f"an earlier program ({other['date'].split(',')[0]}), {other['device']}"
         axes.plot(sizes, [row["images_per_second"] for row in other["train"]], ":", color="tab:blue", label=label)
     for row, side, rate in zip(rows, sides, rates, strict=True):
         text = f"{rate:,.0f}\nbatch {row['batch']}"

@@ -46,7 +46,6 @@ def command(
     against reference forms), data (batches from a prepared set on the disk, at each of its sizes) or schedule
     (every phase, and the hours of the whole training).
     """
-
     from stylegan.benchmark import measure
     from stylegan.benchmark.clock import measure_limits
     from stylegan.cli._tables import show

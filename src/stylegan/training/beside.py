@@ -20,6 +20,6 @@ class Beside:
         self.fakes_ahead = Ahead(device)  # what the fakes of D's half take of them
 
     def join(self) -> None:
-        """What follows comes after all of it, the backward pass included."""
+        """What follows comes after all of it, and after the backward passes in it, for which PyTorch waits as well."""
         for branch in (self.fakes, self.noise, self.styles, self.statistics, self.ahead, self.fakes_ahead):
             branch.join()

@@ -119,7 +119,7 @@ class Trainer:
             lod = self._lod(point)
             loss, penalty, real_scores, fake_scores, w = self._d_loss(point, part, lod, nimg, penalised)
             total = loss if penalty is None else loss + penalty * config.penalty_interval
-            with self.beside.statistics.beside(self.given is not None):
+            with self.beside.statistics.beside(self._static):
                 row = means(point.batch, loss_d=loss, penalty=penalty, score_real=real_scores, score_fake=fake_scores)
                 mean_w = w.sum(dim=0) / point.batch
             total.sum().div(point.batch).backward()
@@ -149,7 +149,7 @@ class Trainer:
         def one_pass(part: MicroBatch) -> tuple[torch.Tensor, torch.Tensor]:
             lod = self._lod(point)
             labels = part.labels if paired else part.drawn_labels
-            with self.beside.ahead.used(self.given is not None):
+            with self.beside.ahead.used(self._static):
                 fakes, w = self._fakes("g", point, lod, nimg, part, labels)
                 fake_scores = self.D(self._augmented(fakes, "g", part, nimg, point.batch), labels, lod)
             if paired:
@@ -161,7 +161,7 @@ class Trainer:
                 loss = losses.g_nonsaturating(fake_scores)
             else:
                 loss = losses.g_wgan(fake_scores)
-            with self.beside.statistics.beside(self.given is not None):
+            with self.beside.statistics.beside(self._static):
                 row, mean_w = means(point.batch, loss_g=loss), w.detach().sum(dim=0) / point.batch
             loss.sum().div(point.batch).backward()
             self.beside.join()
@@ -204,6 +204,11 @@ class Trainer:
         return point.lod if fade is None else lods.FadeInTensor(point.lod, fade)
 
     @property
+    def _static(self) -> bool:
+        """Whether this pass is of a static half step, for a graph: only there is work done beside other work."""
+        return self.given is not None
+
+    @property
     def _has_penalty(self) -> bool:
         config = self.config.loss
         return config.kind == "wgan-gp" or config.r1_gamma > 0 or config.r2_gamma > 0
@@ -218,14 +223,14 @@ class Trainer:
         def scores(images: torch.Tensor, purpose: str) -> torch.Tensor:
             return self.D(self._augmented(images, purpose, part, nimg, batch), part.labels, lod)
 
-        penalties, graph = [], self.given is not None
-        with self.beside.fakes.beside(graph), self.beside.fakes_ahead.used(graph):
+        penalties = []
+        with self.beside.fakes.beside(self._static), self.beside.fakes_ahead.used(self._static):
             fakes, w = self._fakes("d", point, lod, nimg, part, part.labels)
             fakes.requires_grad_(r2)
             fake_scores = scores(fakes, "fakes")
             if r2:
                 penalties.append(losses.r1_penalty(fake_scores, fakes, config.r2_gamma, lod))
-        with self.beside.ahead.used(graph):
+        with self.beside.ahead.used(self._static):
             reals = self._reals(part, lod, nimg, batch).requires_grad_(r1)
             real_scores = scores(reals, "reals")
         if r1:
@@ -260,7 +265,7 @@ class Trainer:
         self, half: str, point: Point, lod: float, nimg: int, part: MicroBatch, labels: torch.Tensor
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Images of the generator in training, [n, C, h, w], and their un-mixed w [n, D]."""
-        synthesis, device, graph = self.G.synthesis, self.processes.device, self.given is not None
+        synthesis, device = self.G.synthesis, self.processes.device
         if self.given is not None:
             given, noise = self.given, self.given["noise"]
             if "noise_seed" in given:
@@ -273,7 +278,7 @@ class Trainer:
             draw_noise(synthesis, lod, point.batch, part.rows, noise_seed, noise)
         w, ws = self._mapped(given, labels if self.G.config.labels else None)
         self.beside.noise.join()
-        with self.beside.styles.offered() if graph else nullcontext():
+        with self.beside.styles.offered() if self._static else nullcontext():
             return synthesis(ws, lod, noise_layers(synthesis, lod, noise) or "none"), w
 
     def _mapped(

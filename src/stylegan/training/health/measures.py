@@ -27,6 +27,7 @@ from stylegan.data.dataset import Dataset
 from stylegan.data.sampler import split
 from stylegan.networks import Generator
 from stylegan.ops.fade import fade_reals
+from stylegan.ops.images import from_bytes
 from stylegan.training.draws import seed_of
 from stylegan.training.schedule import Point
 from stylegan.training.step import Trainer
@@ -148,7 +149,7 @@ class Probe:
         for i in range(0, len(group.rows), CHUNK):
             level = size or self.config.generator.size(point.level)
             chunk = torch.from_numpy(self.dataset.read(group.rows[i : i + CHUNK], level))
-            images = chunk.to(self.device).float() / 127.5 - 1.0
+            images = from_bytes(chunk.to(self.device))
             yield images if size else fade_reals(images, point.lod)
 
     def _fakes(self, network: Generator, point: Point, noise: Literal["random", "stored"]) -> Iterator[torch.Tensor]:
