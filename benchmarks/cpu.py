@@ -1,9 +1,10 @@
 """What the fast forms gain on a CPU: generation and training against the plain eager float32 reference.
 
-    OMP_NUM_THREADS=1 python benchmarks/cpu.py [--rounds 7] [--json cpu.json]
+    OMP_NUM_THREADS=1 python benchmarks/cpu.py [--rounds 7] [--json cpu.json] [--profile]
 
-Variants take turns within each round, and processor time is counted, so that other work on the machine disturbs all
-of them alike; the table gives medians and their ratio to the reference in the same run.
+Variants take turns within each round, so that other work on the machine disturbs all of them alike; the table gives
+medians and their ratio to the reference in the same run. One thread is timed in processor time, several in time that
+passes. --profile adds where the time of the fast forms goes, by PyTorch's operators.
 """
 
 from __future__ import annotations
@@ -30,16 +31,28 @@ Work = Callable[[], object]
 
 
 def interleaved(variants: dict[str, Work], rounds: int) -> dict[str, float]:
-    """Median processor seconds of each, after one call to warm up."""
+    """Median seconds of each, after one call to warm up."""
+    clock = time.process_time if torch.get_num_threads() == 1 else time.perf_counter
     times: dict[str, list[float]] = {name: [] for name in variants}
     for work in variants.values():
         work()
     for _ in range(rounds):
         for name, work in variants.items():
-            begin = time.process_time()
+            begin = clock()
             work()
-            times[name].append(time.process_time() - begin)
+            times[name].append(clock() - begin)
     return {name: statistics.median(found) for name, found in times.items()}
+
+
+def profile(work: Work, calls: int = 5) -> list[tuple[str, float]]:
+    """The operators that take most of the time, with their share of it."""
+    activities = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=activities, acc_events=True) as profiler:
+        for _ in range(calls):
+            work()
+    times = {entry.key: entry.self_cpu_time_total for entry in profiler.key_averages()}
+    total = sum(times.values())
+    return [(name, time / total) for name, time in sorted(times.items(), key=lambda item: -item[1])[:8]]
 
 
 def generation(preset_name: str, side: int, batch: int) -> dict[str, Work]:
@@ -106,6 +119,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--profile", action="store_true")
     parser.add_argument("--only", default="", help="cases that contain this text")
     arguments = parser.parse_args()
     answer: dict[str, Any] = {"threads": torch.get_num_threads(), "torch": torch.__version__, "cases": {}}
@@ -114,11 +128,17 @@ def main() -> None:
     for name, variants in CASES.items():
         if arguments.only not in name:
             continue
-        found = interleaved(variants(), arguments.rounds)
+        works = variants()
+        found = interleaved(works, arguments.rounds)
         answer["cases"][name] = found
         print(f"| **{name}** | | |", flush=True)
         for variant, seconds in found.items():
             print(f"| {variant} | {seconds * 1e3:.1f} | {found['reference'] / seconds:.2f} |", flush=True)
+        if arguments.profile:
+            quick = next(variant for variant in works if variant.startswith("fast"))
+            answer.setdefault("profiles", {})[name] = shares = profile(works[quick])
+            told = ", ".join(f"{operator.removeprefix('aten::')} {100 * share:.0f} %" for operator, share in shares)
+            print(f"\n{quick}: {told}\n", flush=True)
         if arguments.json:
             arguments.json.write_text(json.dumps(answer, indent=1))
 

@@ -229,7 +229,7 @@ def stage_ops(s: Session) -> None:
 
 def _rows(s: Session) -> Iterator[measure.Row]:
     try:
-        yield from measure.operators(s.device, "bf16", s.budget / 5)
+        yield from measure.operators(s.device, "bf16", s.limit("bf16"), s.budget / 5)
     except Exception as error:
         s.note("ops", lambda error=error: {"error": str(error)[:500]})  # type: ignore[misc]
 

@@ -5,19 +5,22 @@
 
 The same batch on every GPU, official widths (`ffhq1024`), R1 in every step; the first GPU by itself, then all of them.
 Rates are medians of ten steps each, which begin together. With --data, batches are then read from a prepared set of
-that size as training reads them. --schedule measures every phase at its batch for 8 GPUs, divided among N, and predicts
-the hours of the whole training from them, sums over processes included. `--tiny` runs the same code on CPUs.
-`--make DIR` writes 400 JPEGs of that side instead, with detail at every scale, for `stylegan prepare`.
+that size as training reads them, each image once: nothing of the set is in the page cache when it begins, and the rate
+is that of the whole epoch but for its first ten steps. --schedule measures every phase at its batch for 8 GPUs, divided
+among N, and predicts the hours of the whole training from them, sums over processes included. `--tiny` runs the same
+code on CPUs. `--make DIR` writes 2,400 JPEGs of that side instead, with detail at every scale, for `stylegan prepare`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -71,17 +74,58 @@ def resident(trainer: Trainer, processes: distributed.Processes, level: int, bat
     return median(lambda i: trainer.step(point, i * n, parts), processes, seconds)
 
 
-def make(folder: Path, side: int, count: int = 400) -> None:
+def epoch(step: Callable[[int], None], processes: distributed.Processes, steps: int) -> float:
+    """Mean seconds of a step from the eleventh on, the slowest process's."""
+    for i in range(steps):
+        if i == STEPS:
+            synchronize(processes.device)
+            processes.barrier()
+            start = time.perf_counter()
+        step(i)
+    synchronize(processes.device)
+    return processes.most(int((time.perf_counter() - start) / (steps - STEPS) * 1e9)) / 1e9
+
+
+def forget(folder: Path) -> None:
+    """Takes the files of a folder out of the page cache; nothing is left to be written to the disk either."""
+    os.sync()
+    for path in filter(Path.is_file, folder.rglob("*")):
+        with path.open("rb") as file:
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def disk(folder: Path) -> float:
+    """Bytes a second of reading the set's largest files one after the other, up to 1 GB, from the disk."""
+    forget(folder)
+    files = sorted(filter(Path.is_file, folder.rglob("*")), key=lambda path: -path.stat().st_size)
+    begin, done = time.perf_counter(), 0
+    for path in files:
+        with path.open("rb", buffering=0) as file:
+            while done < 1e9 and (part := file.read(8 << 20)):
+                done += len(part)
+    rate = done / (time.perf_counter() - begin)
+    forget(folder)
+    return rate
+
+
+def make(folder: Path, side: int, count: int = 2400) -> None:
     """Random images with detail at every scale."""
     folder.mkdir(parents=True, exist_ok=True)
-    draw = np.random.default_rng(0)
-    for i in range(count):
-        image = np.full((side, side, 3), 128.0, np.float32)
-        for octave in range(2, side.bit_length() - 1):
-            grain = draw.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
-            layers = [Image.fromarray(grain[..., c]).resize((side, side), Image.Resampling.BILINEAR) for c in range(3)]
-            image += 60 / octave * np.stack([np.asarray(layer) for layer in layers], axis=2)
-        Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(folder / f"{i:04}.jpg", quality=92)
+    with ProcessPoolExecutor() as pool:
+        list(pool.map(draw, [(folder / f"{i:04}.jpg", side, i) for i in range(count)], chunksize=8))
+
+
+def draw(given: tuple[Path, int, int]) -> None:
+    """One of them."""
+    path, side, seed = given
+    random = np.random.default_rng(seed)
+    image = np.full((side, side, 3), 128.0, np.float32)
+    for octave in range(2, side.bit_length() - 1):
+        grain = random.standard_normal((2**octave, 2**octave, 3)).astype(np.float32)
+        layers = [Image.fromarray(grain[..., c]).resize((side, side), Image.Resampling.BILINEAR) for c in range(3)]
+        image += 60 / octave * np.stack([np.asarray(layer) for layer in layers], axis=2)
+    Image.fromarray(image.clip(0, 255).astype(np.uint8)).save(path, quality=92)
 
 
 def main() -> None:
@@ -89,7 +133,7 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=1024)
     parser.add_argument("--batch", type=int, default=16, help="on each GPU")
     parser.add_argument("--precision", default="bf16")
-    parser.add_argument("--data", help="a prepared set of images of that size")
+    parser.add_argument("--data", type=Path, help="a prepared set of images of that size")
     parser.add_argument("--seconds", type=float, default=8.0)
     parser.add_argument("--schedule", action="store_true")
     parser.add_argument("--tiny", action="store_true")
@@ -133,12 +177,17 @@ def fixed_size(config: Config, processes: distributed.Processes, given: argparse
     if processes.first:
         found["times_the_first"] = round(batch / step / one, 3)
     if given.data:
-        point = schedule.at(config.schedule, level, 0)
-        with Batches(config, Dataset.open(given.data), processes, 0, 0) as batches:
-            read = median(
-                lambda i: trainer.step(point, i * batch, batches.next(point, i * batch)), processes, given.seconds
-            )
+        point, dataset = schedule.at(config.schedule, level, 0), Dataset.open(given.data)
+        steps = len(dataset) // batch
+        if steps < 3 * STEPS:
+            sys.exit(f"{given.data}: {len(dataset)} images are {steps} steps of {batch}; it takes {3 * STEPS} or more")
+        if processes.first:
+            found["megabytes_per_second_of_the_disk"] = round(disk(Path(given.data)) / 1e6)
+        processes.barrier()
+        with Batches(config, dataset, processes, 0, 0) as batches:
+            read = epoch(lambda i: trainer.step(point, i * batch, batches.next(point, i * batch)), processes, steps)
         found |= {"images_per_second_from_disk": round(batch / read, 2), "slower_from_disk": round(read / step - 1, 4)}
+        found["images_read"] = steps * batch
     trainer.halves.forget()
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+import torch
 
 from stylegan.benchmark import measure, work
 from stylegan.config.presets import preset
@@ -18,9 +19,12 @@ def test_measures_and_writes_json(stylegan, tmp_path, what):
     assert answer.code == 0, answer.err
     result = json.loads(file.read_text())
     assert [row["resolution"] for row in result["rows"]] == (["8x8", "16x16"] if what == "schedule" else ["16x16"])
+    assert {"device", "bytes_per_second", "flops", "precision"} <= result["limits"].keys()
     for row in result["rows"]:
         assert row["images_per_second"] == pytest.approx(row["batch"] / row["milliseconds"] * 1000)
         assert row["floor_ms"] > 0
+        assert row["reached"] == pytest.approx(row["floor_ms"] / row["milliseconds"])
+        assert row["memory_gb"] >= 0
     if what == "schedule":
         assert result["hours"] > 0
         assert "whole schedule, 100 kimg" in answer.out.replace("\n", " ")
@@ -40,10 +44,71 @@ def test_schedule_of_a_preset(stylegan, tmp_path):
     assert "leave out one of them" in answer.err
 
 
-def test_levels_are_checked(stylegan):
-    answer = stylegan("benchmark", "train", "--preset", "digits", "--resolution", 32, "--levels", "8,12")
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("train", "--preset", "digits", "--resolution", 32, "--levels", "8,12"), "power of two from 4 to 32"),
+        (("train", "--batch", 0), "--batch 0: must be at least 1"),
+        (("data", "--batch", -3), "--batch -3: must be at least 1"),
+        (("data", "--threads", 0), "--threads 0: must be at least 1"),
+        (("train", "--seconds", 0), "--seconds 0: must be a number of seconds above 0"),
+        (("train", "--seconds", "nan"), "--seconds nan: must be"),
+        (("train", "--json", "/proc/nowhere/speed.json"), "/proc/nowhere"),
+        (("train", "--json", "speed.txt"), "must end in .json"),
+        (("train", "--preset", "auto"), "name it with --set DATA"),
+        (("train", "--preset", "ffqh"), "ffqh"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_measured(stylegan, monkeypatch, options, said):
+    monkeypatch.setattr("stylegan.benchmark.clock.seconds", lambda *a, **k: pytest.fail("measured"))
+    answer = stylegan("benchmark", *options)
     assert answer.code == 2
-    assert "power of two from 4 to 32" in answer.err
+    assert said in answer.err.replace("\n", " ")
+
+
+def test_the_operators_of_the_paper_networks_with_their_floors(stylegan, tmp_path):
+    file = tmp_path / "ops.json"
+    answer = stylegan("benchmark", "ops", "--seconds", 0.001, "--device", "cpu", "--json", file)
+    assert answer.code == 0, answer.err
+    rows = {row["what"]: row for row in json.loads(file.read_text())["rows"]}
+    assert len(rows) == measure.OPERATORS == measure.operator_count(torch.device("cpu"))
+    assert all(row["floor_ms"] > 0 and row["reached"] > 0 and row["extra"]["ratio"] > 0 for row in rows.values())
+    limits = json.loads(file.read_text())["limits"]
+    tensor = 16 * 64 * 32 * 32 * 4  # bytes of an activation: read, written, its gradient read, the input's written
+    assert rows["blur"]["floor_ms"] == pytest.approx(1e3 * 4 * tensor / limits["bytes_per_second"])
+    multiplied = 3 * 2 * 16 * 32 * 32 * 64 * 64 * 9  # forward and both gradients
+    assert rows["conv 3x3"]["floor_ms"] > 1e3 * multiplied / limits["flops"]
+
+
+def test_a_training_of_a_set_is_measured_as_it_would_be_and_tells_its_time(stylegan, tmp_path, monkeypatch):
+    """`stylegan train` without a preset takes what it knows of the same training from the benchmark."""
+    from stylegan.benchmark.loading import synthetic
+
+    monkeypatch.setenv("STYLEGAN_RATES", str(tmp_path / "rates.json"))
+    synthetic(tmp_path / "set", 16, count=24)
+    options = ("--set", tmp_path / "set", "--preset", "auto", "--seconds", 0.01, "--device", "cpu")
+    answer = stylegan("benchmark", "schedule", *options)
+    assert answer.code == 0, answer.err
+    assert "16x16" in answer.out
+    answer = stylegan("train", tmp_path / "set", "--out", tmp_path / "run", "--device", "cpu", "--stop-kimg", 0.001)
+    assert "as such trainings went here before" in (tmp_path / "run" / "log.txt").read_text(), answer.err
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("STYLEGAN_OPS", "quick", "STYLEGAN_OPS=quick: must be auto, reference or fast"),
+        ("STYLEGAN_LAYOUT", "rows", "STYLEGAN_LAYOUT=rows: must be auto, channels_last or contiguous"),
+        ("STYLEGAN_PACK_FROM", "abc", "STYLEGAN_PACK_FROM=abc: must be a power of two"),
+        ("STYLEGAN_PACK_FROM", "100", "STYLEGAN_PACK_FROM=100: must be a power of two"),
+    ],
+)
+def test_settings_of_the_environment_are_checked_by_every_verb(stylegan, monkeypatch, name, value, said):
+    monkeypatch.setenv(name, value)
+    for verb in (("presets",), ("benchmark", "ops")):
+        answer = stylegan(*verb)
+        assert answer.code == 2
+        assert said in answer.err
 
 
 def test_the_work_of_the_paper_networks():

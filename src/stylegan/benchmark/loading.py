@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 
+from stylegan.benchmark.clock import MEDIUM, Limits, copy_rate, device_name
 from stylegan.benchmark.measure import Row
 from stylegan.config import Config
 from stylegan.data.dataset import Dataset
@@ -16,6 +18,8 @@ from stylegan.data.loader import Loader, Request
 from stylegan.data.prepare import prepare_arrays
 from stylegan.data.pyramid import Size
 from stylegan.data.sampler import epoch_indices
+
+DEPTH = 4  # batches read ahead, as in training
 
 
 def synthetic(folder: Path, side: int, count: int = 128) -> Dataset:
@@ -32,12 +36,19 @@ def _requests(dataset: Dataset, size: Size, batch: int) -> Iterator[Request]:
         yield Request(epoch_indices(0, step * batch, batch, len(dataset)), size)
 
 
-def loading(dataset: Dataset, size: Size, batch: int, threads: int, budget: float) -> Row:
+def measure_limits() -> Limits:
+    """What the host's memory can do: every image is at least read there once and written once."""
+    host = torch.device("cpu")
+    return Limits(device_name(host), copy_rate(host, (MEDIUM,)), 0.0, "uint8")
+
+
+def loading(dataset: Dataset, size: Size, batch: int, threads: int, limits: Limits, budget: float) -> Row:
     """Images a second through the Loader at a size (H, W), labels included, after one pass to warm up.
 
-    That pass leaves the set in the page cache where it fits, as in training from the second epoch on.
+    That pass leaves the set in the page cache where it fits, as in training from the second epoch on. The floor is one
+    copy of the batch in memory; the memory is that of the batches read ahead.
     """
-    with Loader(dataset, _requests(dataset, size, batch), depth=4, threads=threads) as loader:
+    with Loader(dataset, _requests(dataset, size, batch), depth=DEPTH, threads=threads) as loader:
         for _ in range(min(max(4, len(dataset) // batch), 1000)):
             next(loader)
         shown, begin = 0, time.perf_counter()
@@ -45,8 +56,12 @@ def loading(dataset: Dataset, size: Size, batch: int, threads: int, budget: floa
             shown += len(next(loader)[0])
     rate = shown / spent
     h, w = size
-    megabytes = rate * dataset.channels * h * w / 1e6
-    return Row("data", f"{w}x{h}", batch, "uint8", batch / rate * 1e3, rate, extra={"megabytes_per_second": megabytes})
+    image = dataset.channels * h * w  # bytes
+    floor = 2 * batch * image / limits.bytes_per_second
+    return Row(
+        "data", f"{w}x{h}", batch, "uint8", batch / rate * 1e3, rate, DEPTH * batch * image / 1e9, floor * 1e3,
+        floor * rate / batch, {"megabytes_per_second": rate * image / 1e6},
+    )  # fmt: skip
 
 
 def batch_of(config: Config, size: Size) -> int:

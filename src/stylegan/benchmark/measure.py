@@ -11,7 +11,7 @@ import torch
 
 from stylegan import lod as lods
 from stylegan.benchmark import work
-from stylegan.benchmark.clock import Limits, seconds
+from stylegan.benchmark.clock import Limits, Memory, seconds
 from stylegan.config import Config
 from stylegan.distributed import Processes
 from stylegan.networks import Generator, Replay
@@ -44,10 +44,6 @@ def _element(precision: str) -> int:
     return 2 if precision == "bf16" else 4
 
 
-def _peak(device: torch.device) -> float:
-    return torch.cuda.max_memory_allocated(device) / 1e9 if device.type == "cuda" else 0.0
-
-
 def _size(config: Config, level: int) -> str:
     h, w = config.generator.size(level)
     return f"{w}x{h}"
@@ -55,8 +51,7 @@ def _size(config: Config, level: int) -> str:
 
 def training_step(config: Config, level: int, batch: int, device: torch.device, limits: Limits, budget: float) -> Row:
     """One D step, EMA and one G step at a stable level, with images that lie on the device."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    memory = Memory(device)
     trainer = Trainer(config, Processes(device=device))
     lod = float(config.generator.top - level)
     point = schedule.Point(0, lod, level, lods.nominal(level), batch, 1e-3, 1e-3, 1.0, 1, 1)
@@ -71,13 +66,12 @@ def training_step(config: Config, level: int, batch: int, device: torch.device, 
     precision = config.training.precision
     floor = work.iteration(config, level, _element(precision)).seconds(limits.flops, limits.bytes_per_second) * batch
     size = _size(config, level)
-    return Row("train", size, batch, precision, time * 1e3, batch / time, _peak(device), floor * 1e3, floor / time)
+    return Row("train", size, batch, precision, time * 1e3, batch / time, memory.peak(), floor * 1e3, floor / time)
 
 
 def generate(config: Config, level: int, batch: int, device: torch.device, limits: Limits, budget: float) -> Row:
     """z -> images on the device, mapping network and truncation included."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
+    memory = Memory(device)
     torch.backends.cudnn.benchmark = True
     precision = config.training.precision
     g = Generator(config.generator).to(device).eval()
@@ -91,10 +85,23 @@ def generate(config: Config, level: int, batch: int, device: torch.device, limit
         time = seconds(lambda: draw(z, labels), device, budget)
     floor = work.generation(config, level, _element(precision)).seconds(limits.flops, limits.bytes_per_second) * batch
     size = _size(config, level)
-    return Row("generate", size, batch, precision, time * 1e3, batch / time, _peak(device), floor * 1e3, floor / time)
+    return Row("generate", size, batch, precision, time * 1e3, batch / time, memory.peak(), floor * 1e3, floor / time)
 
 
-def operators(device: torch.device, precision: str, budget: float) -> Iterator[Row]:
+OPERATORS = 14  # that `operators` measures at each shape
+
+
+def _shapes(device: torch.device) -> list[tuple[int, int, int, int]]:
+    """(side, input channels, output channels, batch) at which operators are measured."""
+    return [(256, 64, 64, 16), (512, 32, 32, 16), (1024, 16, 16, 16)] if device.type == "cuda" else [(32, 64, 64, 16)]
+
+
+def operator_count(device: torch.device) -> int:
+    """How many rows `operators` makes."""
+    return OPERATORS * len(_shapes(device))
+
+
+def operators(device: torch.device, precision: str, limits: Limits, budget: float) -> Iterator[Row]:
     """Fast against reference, each forward and backward, at shapes of the paper's networks, in the fast layout."""
     from stylegan.ops import packed
     from stylegan.ops.conv import conv2d
@@ -105,7 +112,6 @@ def operators(device: torch.device, precision: str, budget: float) -> Iterator[R
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     cuda, taps = device.type == "cuda", (1.0, 2.0, 1.0)
     layout = torch.channels_last if cuda else torch.contiguous_format
-    shapes = [(256, 64, 64, 16), (512, 32, 32, 16), (1024, 16, 16, 16)] if cuda else [(32, 64, 64, 16)]
 
     def tensor(*shape: int) -> torch.Tensor:
         made = torch.randn(*shape, device=device, dtype=dtype)
@@ -117,7 +123,7 @@ def operators(device: torch.device, precision: str, budget: float) -> Iterator[R
     def down(x: torch.Tensor, w: torch.Tensor) -> torch.Tensor:
         return conv_downscale2d(blur2d(x), w)
 
-    for side, inputs, outputs, n in shapes:
+    for side, inputs, outputs, n in _shapes(device):
         x, half = tensor(n, inputs, side, side), tensor(n, inputs, side // 2, side // 2)
         w = tensor(outputs, inputs, 3, 3)
         p = packed.pack(x.detach()).requires_grad_()
@@ -125,31 +131,47 @@ def operators(device: torch.device, precision: str, budget: float) -> Iterator[R
         after = (noise, strength, bias, tensor(n, 2, inputs))
         image = torch.randn(n, 3, side, side, device=device, requires_grad=True)
         seen, drawn = (image, tensor(inputs, 3, 1, 1), bias, "lrelu", dtype), (tensor(3, inputs, 1, 1), tensor(3))
-        cases: dict[str, tuple[partial[torch.Tensor], partial[torch.Tensor]]] = {
-            "conv 3x3": (both := partial(conv2d, x, w, padding=1), both),
-            "conv 3x3, packed": (both, partial(packed.packed_conv2d, p, w)),
-            "up-conv, blur": (both := partial(up, half, w), both),
-            "up-conv, blur, packed": (both, partial(packed.upscale_conv_packed, half, w, taps)),
-            "blur, down-conv": (both := partial(down, x, w), both),
-            "blur, down-conv, packed": (both, partial(packed.conv_downscale_packed, p, w, taps)),
-            "blur": (both := partial(blur2d, x), both),
-            "from RGB": (both := partial(from_rgb, *seen), both),
-            "from RGB, packed": (both, partial(from_rgb, *seen, packed=True)),
-            "to RGB": (both := partial(to_rgb, x, *drawn), both),
-            "to RGB, packed": (both, partial(to_rgb, p, *drawn, packed=True)),
-            "bias, activation": (both := partial(bias_activate, x, bias), both),
-            "epilogue": (both := partial(style_epilogue, x, *after), both),
-            "blur, epilogue": (both := partial(blur_epilogue, x, taps, *after), both),
+        same, folded = 9 * side * side, 4 * side * side  # taps per image; of a change of size with its blur
+        cases: dict[str, tuple[partial[torch.Tensor], partial[torch.Tensor], int, bool]] = {
+            "conv 3x3": (both := partial(conv2d, x, w, padding=1), both, same, True),
+            "conv 3x3, packed": (both, partial(packed.packed_conv2d, p, w), same, True),
+            "up-conv, blur": (both := partial(up, half, w), both, folded, True),
+            "up-conv, blur, packed": (both, partial(packed.upscale_conv_packed, half, w, taps), folded, True),
+            "blur, down-conv": (both := partial(down, x, w), both, folded, True),
+            "blur, down-conv, packed": (both, partial(packed.conv_downscale_packed, p, w, taps), folded, True),
+            "blur": (both := partial(blur2d, x), both, 0, False),
+            "from RGB": (both := partial(from_rgb, *seen), both, 0, True),
+            "from RGB, packed": (both, partial(from_rgb, *seen, packed=True), 0, True),
+            "to RGB": (both := partial(to_rgb, x, *drawn), both, 0, True),
+            "to RGB, packed": (both, partial(to_rgb, p, *drawn, packed=True), 0, True),
+            "bias, activation": (both := partial(bias_activate, x, bias), both, 0, False),
+            "epilogue": (both := partial(style_epilogue, x, *after), both, 0, True),
+            "blur, epilogue": (both := partial(blur_epilogue, x, taps, *after), both, 0, True),
         }
-        for name, forms in cases.items():
-            times = {}
-            for mode, function in zip(("reference", "fast"), forms, strict=True):
+        for name, (plain, quick, multiplied, again) in cases.items():
+            times, peaks = {}, {}
+            for mode, function in (("reference", plain), ("fast", quick)):
                 with using_ops(mode):
+                    memory = Memory(device)
                     times[mode] = seconds(_both_ways(function), device, budget)
+                    peaks[mode] = memory.peak()
+            done = work.Work(3 * 2.0 * n * multiplied * inputs * outputs, _bytes(plain, again))
+            floor = done.seconds(limits.flops, limits.bytes_per_second)
             yield Row(
-                name, f"{side}x{side}", n, precision, times["fast"] * 1e3, n / times["fast"],
+                name, f"{side}x{side}", n, precision, times["fast"] * 1e3, n / times["fast"], peaks["fast"],
+                floor * 1e3, floor / times["fast"],
                 extra={"reference_ms": times["reference"] * 1e3, "ratio": times["reference"] / times["fast"]},
             )  # fmt: skip
+
+
+def _bytes(function: partial[torch.Tensor], again: bool) -> float:
+    """That no implementation can avoid: everything given is read and the value written; the gradient of the value is
+    read, those of what was given are written, and what was given is read again where they depend on it."""
+    given = [t for t in function.args if isinstance(t, torch.Tensor)]
+    with torch.no_grad():
+        value = function()
+    read = sum(t.nbytes for t in given)
+    return 2.0 * value.nbytes + read * (2 if again else 1) + sum(t.nbytes for t in given if t.requires_grad)
 
 
 def _both_ways(function: partial[torch.Tensor]) -> Callable[[], object]:

@@ -159,9 +159,12 @@ def open_session(
     psi None = the model's own, cutoff None = the model's own.
     """
     from stylegan.drawing import class_centres, default_look, parse_classes
+    from stylegan.ops.switch import describe, ops_mode
     from stylegan.snapshot import load
 
     where = choose_device(device)
+    if where.type != "cpu" or ops_mode() != "auto":
+        click.echo(f"drawing on {where}, operators: {describe(where)}", err=True)
     chosen = None if channels is None else tuple(int(c) for c in numbers(channels, "--channels", whole=True))
     snapshot = load(model, device=where)
     G = snapshot.generator
@@ -240,8 +243,8 @@ def check_output(path: Path, suffixes: Sequence[str]) -> None:
 
 
 @contextmanager
-def progress(title: str, total: int | None = None) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr with rate and time left; yields the callback (done, in all)."""
+def progress(title: str, total: int | None = None, rate: bool = True) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr with time left, and the rate if images are counted; yields the callback (done, in all)."""
     from rich.console import Console
     from rich.progress import (
         BarColumn,
@@ -263,7 +266,7 @@ def progress(title: str, total: int | None = None) -> Iterator[Callable[[int, in
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        Rate(),
+        *([Rate()] if rate else []),
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=Console(stderr=True)) as bar:

@@ -29,7 +29,7 @@ class Branch:
         self.real = device.type == "cuda"
         self._stream: torch.cuda.Stream | None = None
         self._begun = False
-        self._held: list[torch.Tensor] = []
+        self._held: dict[int, torch.Tensor] = {}
         if self.real:
             self._stream = torch.cuda.Stream(device)
             # weights are used in both streams: PyTorch waits where it must, and would say so
@@ -61,7 +61,10 @@ class Branch:
 
     def hold(self, tensor: torch.Tensor) -> None:
         """Until `join`: of what was made beside, what is read elsewhere in a backward pass."""
-        self._held.append(tensor)
+        self._held[id(tensor)] = tensor
+
+    def holds(self, tensor: torch.Tensor) -> bool:
+        return id(tensor) in self._held
 
     def mark(self) -> torch.cuda.Event | None:
         """How far the work beside is."""

@@ -18,24 +18,25 @@ Shapes: x [N, C, H, W]; packed p [N, 4C, h, w], h = H/2; w [Cout, Cin, 3, 3]; fo
 
 from __future__ import annotations
 
-import os
 from functools import cache
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
+from stylegan import environment
 from stylegan.ops import fused_ring, paired
 from stylegan.ops.conv import conv2d, weights_wanted
 from stylegan.ops.prepared import keeps
 from stylegan.ops.switch import exporting, fast
 
 Taps = tuple[float, ...] | None
-_from_side = int(os.environ.get("STYLEGAN_PACK_FROM", "-1"))  # -1: 1024 on GPUs, nowhere else; 0: nowhere
+_from_side: int | None = None  # what was chosen for the process, over the environment
 
 
-def pack_from(side: int) -> int:
-    """Sets the smallest side that is packed in fast mode (0 none, -1 the default); what was set before."""
+def pack_from(side: int | None) -> int | None:
+    """Sets the smallest side that is packed in fast mode (0 none, -1: 1024 on GPUs, none elsewhere; None: as
+    STYLEGAN_PACK_FROM says); what was set before."""
     global _from_side
     before, _from_side = _from_side, side
     return before
@@ -43,7 +44,8 @@ def pack_from(side: int) -> int:
 
 def packs(like: torch.Tensor, size: tuple[int, int], taps: Taps) -> bool:
     """Whether a level of this size (H, W), on the device of `like`, works on packed tensors."""
-    least = (1024 if like.is_cuda else 0) if _from_side < 0 else _from_side
+    side = environment.pack_from() if _from_side is None else _from_side
+    least = (1024 if like.is_cuda else 0) if side < 0 else side
     known = taps is None or (len(taps) == 3 and taps[0] == taps[2])
     return bool(least) and min(size) >= least and not (size[0] % 2 or size[1] % 2) and known and (
         fast(like) and not exporting()

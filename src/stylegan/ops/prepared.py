@@ -72,18 +72,17 @@ class Ahead:
 
     def __init__(self, device: torch.device) -> None:
         self._branch = Branch(device)
-        self._held: dict[int, torch.Tensor] = {}  # until all is done, or their memory would go to what runs earlier
         self._home: torch.cuda.Stream | None = None
 
     def __call__(self, function: Maker[...], w: torch.Tensor, rest: tuple[Any, ...]) -> torch.Tensor:
-        ready = isinstance(w, torch.nn.Parameter) or id(w) in self._held
+        ready = isinstance(w, torch.nn.Parameter) or self._branch.holds(w)
         if not ready or torch.cuda.current_stream(self._branch.device) != self._home:  # or in a branch of its own
             return function(w, *rest)
         with self._branch.further():
             made = function(w, *rest)
             mark = self._branch.mark()
         self._branch.reach(mark)
-        self._held[id(made)] = made
+        self._branch.hold(made)
         return made
 
     @contextmanager
@@ -104,7 +103,6 @@ class Ahead:
     def join(self) -> None:
         """What follows comes after all that was made ahead, gradients included."""
         self._branch.join()
-        self._held.clear()
 
 
 def keeps(function: Callable[Concatenate[torch.Tensor, P], torch.Tensor]) -> Callable[

@@ -21,9 +21,11 @@ from functools import cache
 
 import torch
 
-MODES = ("auto", "reference", "fast")
+from stylegan import environment
+from stylegan.environment import MODES
+
 TYPES = (torch.float32, torch.bfloat16, torch.float16)  # that kernels know
-_mode = os.environ.get("STYLEGAN_OPS", "auto")
+_mode: str | None = None  # what was chosen for the process, over the environment
 _float64_exports = True
 
 
@@ -36,21 +38,20 @@ def set_ops(mode: str) -> None:
 
 
 def ops_mode() -> str:
-    """What was chosen. ValueError where STYLEGAN_OPS holds something else."""
-    if _mode not in MODES:
-        raise ValueError(f"STYLEGAN_OPS={_mode!r}: must be {', '.join(MODES)}")
-    return _mode
+    """What was chosen. UserError where STYLEGAN_OPS holds something else."""
+    return _mode or environment.operators()
 
 
 @contextmanager
 def using_ops(mode: str) -> Iterator[None]:
     """Chooses for a block of code."""
-    before = ops_mode()
+    global _mode
+    before = _mode
     set_ops(mode)
     try:
         yield
     finally:
-        set_ops(before)
+        _mode = before
 
 
 def exporting() -> bool:
@@ -135,5 +136,5 @@ def lies_channels_last(x: torch.Tensor) -> bool:
 
 
 def _asks_for_channels_last(x: torch.Tensor) -> bool:
-    chosen = os.environ.get("STYLEGAN_LAYOUT", "auto")
+    chosen = environment.layout()
     return chosen == "channels_last" or (chosen == "auto" and x.is_cuda and fast(x))
