@@ -154,6 +154,40 @@ def test_unwritable_output(stylegan, photos, tmp_path):
     assert "choose another --out" in answer.err
 
 
+def test_a_folder_of_something_else_is_no_run(stylegan, photos, small, tmp_path):
+    folder = tmp_path / "photos"
+    shutil.copytree(photos, folder)
+    for data in (folder, photos):
+        before = sorted(folder.rglob("*"))
+        answer = stylegan("train", data, "--out", folder, *small)
+        assert answer.code == 2
+        assert "which is not of a run; choose a new or empty folder" in answer.err
+        assert sorted(folder.rglob("*")) == before
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "notes.txt").write_text("what I am trying here")
+    assert stylegan("train", photos, "--out", run, *small, "--stop-kimg", 0.004).code == 0
+
+
+def test_a_preset_that_is_none_is_found_before_anything_is_prepared(stylegan, photos, tmp_path):
+    answer = stylegan("train", photos, "--out", tmp_path / "run", "--preset", "tny", "--dry-run")
+    assert answer.code == 2
+    assert "did you mean tiny" in answer.err
+    assert not (tmp_path / "cache").exists()
+
+
+def test_a_training_that_ends_before_its_full_size_says_so(stylegan, photos, small, tmp_path):
+    options = [photos, "--out", tmp_path / "run", "--preset", "tiny", "--kimg", 0.064, "--batch", 4]
+    answer = stylegan("train", *options, "--dry-run")
+    assert "note: 0.064 kimg end at 8x8: 16x16 is trained from " in answer.err
+    answer = stylegan("train", *options)
+    assert answer.code == 0, answer.err
+    assert "note: 0.064 kimg end at 8x8" in answer.err
+    assert "grown to lod 1 of 16x16" in answer.err.replace("\n", " ")
+    assert "8x8 of 16x16" in stylegan("runs", tmp_path / "run").out
+    assert "note:" not in stylegan("train", photos, "--out", tmp_path / "other", *small, "--dry-run").err
+
+
 def test_the_help_lists_every_setting(stylegan):
     answer = stylegan("train", "--help")
     assert answer.code == 0

@@ -269,7 +269,7 @@ def test_outputs_that_cannot_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert (tmp_path / "full" / "thesis.doc").exists()
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(module.shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(UserError, match="GB are free"):
+    with pytest.raises(UserError, match="needs 67 MB, 0 MB are free"):
         prepare(src, tmp_path / "out")
 
 

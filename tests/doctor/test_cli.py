@@ -59,6 +59,12 @@ def test_report_and_exit_codes(stylegan, photos, tmp_path):
     assert stylegan("doctor", good, "--strict").code == 0
 
 
+def test_the_report_does_not_go_among_the_images(stylegan, photos: Path) -> None:
+    answer = stylegan("doctor", photos, "--out", photos)
+    assert answer.code == 2
+    assert "is the folder of the images themselves" in answer.err
+
+
 def test_json_to_a_file_and_to_the_terminal(stylegan, photos, tmp_path):
     answer = stylegan("doctor", photos, "--json")
     assert json.loads(answer.out)["usable"] == 8

@@ -202,7 +202,7 @@ def test_files_of_directions(plain, tmp_path):
     assert len(first) < 3000
     assert again[1] is again["sefa-1"]
     assert again["1"] is again[1]
-    with pytest.raises(UserError, match=r"'sefa-9': there is none of this name; there are sefa-"):
+    with pytest.raises(UserError, match=r"'sefa-9': there is none of this name among .*; the nearest: sefa-"):
         again["sefa-9"]
     twice = ed.Directions([found[0], found[0]], "sefa", "")
     with pytest.raises(UserError, match="names must differ"):

@@ -44,6 +44,13 @@ def runtime_or_skip() -> None:
         pytest.skip(reason)
 
 
+def test_a_folder_of_somebody_elses_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "index.html").write_text("mine")
+    with pytest.raises(UserError, match="is not empty, and no page of this program"):
+        web.export_web(None, tmp_path)  # type: ignore[arg-type]
+    assert (tmp_path / "index.html").read_text() == "mine"
+
+
 @pytest.mark.skipif(shutil.which("node") is None, reason="Node.js is not installed")
 def test_seeds_in_node() -> None:
     """numpy's RandomState(seed).randn, to the last bit of float32, odd counts and large seeds included."""

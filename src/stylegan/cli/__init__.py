@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from typing import Any
 
 import click
 from pydantic import ValidationError
 
-from stylegan import __version__
+from stylegan import __version__, environment
 from stylegan.errors import UserError
 
 # verb -> one line of help, in the order in which a newcomer meets them
@@ -42,6 +43,12 @@ VERBS = {
     "benchmark": "Measure speed, and what the device would allow.",
     "presets": "List the presets, or show one.",
 }
+
+
+# How long PyTorch's idle threads wait awake for more to do, in turns of a loop, where OpenMP's default is some 300,000.
+# On a quiet machine that costs nothing that was measured; where other work shares the cores, a training on two of them
+# was two times quicker with it (docs/performance.md), as they otherwise keep that work, and each other, from running.
+SPIN = "20000"
 
 
 class Verbs(click.Group):
@@ -78,7 +85,10 @@ def describe(problem: Any) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line. Bad input prints one sentence and exits with 2; Ctrl-C exits with 130."""
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", SPIN)  # read when PyTorch is imported, which is later
     try:
+        environment.check()
         code = cli.main(args=arguments, prog_name="stylegan", standalone_mode=False)
     except click.exceptions.Abort:
         click.echo("stopped", err=True)

@@ -14,7 +14,7 @@ from stylegan import hub
 from stylegan.cli._tables import show
 from stylegan.config import Config
 from stylegan.config.auto import Choice, Facts, choose
-from stylegan.config.presets import Diff, complete, merge, preset
+from stylegan.config.presets import Diff, check_name, complete, merge, preset
 from stylegan.data.cache import open_or_prepare
 from stylegan.data.dataset import Dataset
 from stylegan.data.report import PreparedInfo, summary
@@ -35,7 +35,7 @@ class Setup:
 
 def configure(
     data: Path,
-    out: Path,
+    out: Path | None,
     preset_name: str = "auto",
     changes: Diff | None = None,
     resolution: str | None = None,
@@ -47,10 +47,12 @@ def configure(
     """Resolves a preset, the data's facts and the user's changes, in that order. UserError for what does not fit.
 
     An existing run that was started with the same preset keeps what was chosen for it then, so that it goes on
-    wherever it is resumed; the user's changes are compared with it by the run folder. tell: say what becomes of
-    images that have to be prepared first.
+    wherever it is resumed; the user's changes are compared with it by the run folder. out None: there is no run.
+    tell: say what becomes of images that have to be prepared first.
     """
     torch_device = choose_device(device)
+    if preset_name != "auto":
+        check_name(preset_name)  # before anything is prepared
     dataset = open_or_prepare(data, tell=_tell, progress="bar") if tell else open_or_prepare(data)
     changes = dict(changes or {})
     height, width = _resolution(resolution, dataset)
@@ -62,8 +64,8 @@ def configure(
         )
     classes = dataset.num_classes if use_labels else 0
     changes = merge(changes, {"data": {"path": str(data.resolve()), "use_labels": use_labels}})
-    own, stored = changes, stored_config(out)
-    stored = stored if begun(out) else None  # where a first command failed, another may follow
+    own, stored = changes, None if out is None else stored_config(out)
+    stored = stored if out is not None and begun(out) else None  # where a first command failed, another may follow
     same = stored is not None and stored.preset == preset_name
     if stored is not None and same and start_from is not None and stored.training.start_from == _named(start_from):
         origin: list[Choice] = []  # what came from there is in the run, which can go on without it

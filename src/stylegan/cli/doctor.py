@@ -97,6 +97,8 @@ def _diagnose(
         check_place(data, kind, place)
     quiet = json_file == "-"
     out = out or Path(f"doctor-{data.resolve().stem or 'data'}")
+    if out.resolve() == data.resolve():
+        raise UserError(f"--out {out}: is the folder of the images themselves; choose another for the report")
     prepare_folder(out)
     diagnosis = diagnose(data, classes, workers, progress=True, exclude=out)
     found = diagnosis.as_json()

@@ -70,13 +70,14 @@ def command(model: Path, data: Path, names: str, device: str, out: Path | None, 
     A name carries its protocol: fid50k compares 50,000 generated images with 50,000 of the data set (all, if it has
     fewer; fid50k_full: all in any case). Nothing is truncated unless --psi asks for it.
     """
+    from stylegan.cli._drawing import check_output
     from stylegan.distributed import start
     from stylegan.metrics import evaluate, parse_metrics
     from stylegan.snapshot import load
 
     protocols = parse_metrics(names)
-    if out is not None and (out.suffix.lower() != ".json" or out.is_dir()):
-        raise UserError(f"--out {out}: give a file name that ends in .json")
+    if out is not None:
+        check_output(out, (".json",))
     with start(device) as processes:
         snapshot = load(model, processes.device)
         options = _options(snapshot, **given)

@@ -77,6 +77,10 @@ def command(ctx: click.Context, data: str, out: str, preset_name: str, **options
     if not quiet:
         print_choices(setup)
     if options["dry_run"]:
+        from stylegan.training.schedule import shortfall
+
+        if short := shortfall(setup.config.schedule, setup.config.generator):
+            click.echo(f"note: {short}", err=True)
         click.echo(setup.config.model_dump_json(indent=1))
         return
     from stylegan.training import train

@@ -127,6 +127,16 @@ def merge(base: Diff, change: Diff) -> Diff:
     return merged
 
 
+def check_name(name: str) -> None:
+    """UserError for a name that no preset has, with the nearest ones."""
+    if name not in PRESETS:
+        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
+        raise UserError(
+            f"preset {name!r}: unknown; {'did you mean ' + ' or '.join(near) + '? ' if near else ''}"
+            f"`stylegan presets` lists them all"
+        )
+
+
 def preset(
     name: str,
     resolution: int | tuple[int, int] = 1024,
@@ -144,12 +154,7 @@ def preset(
             "preset 'auto' is made from the data and the machine: use `stylegan train`, or "
             "stylegan.config.auto.choose and stylegan.config.presets.complete"
         )
-    if name not in PRESETS:
-        near = difflib.get_close_matches(name, names(), n=3, cutoff=0.4)
-        raise UserError(
-            f"preset {name!r}: unknown; {'did you mean ' + ' or '.join(near) + '? ' if near else ''}"
-            f"`stylegan presets` lists them all"
-        )
+    check_name(name)
     diff = merge(PRESETS[name][1], changes or {})
     return complete(diff, name, resolution, channels, labels)
 

@@ -285,7 +285,7 @@ def _check_space(out: Path, needed: int) -> None:
     free = shutil.disk_usage(out).free
     if needed + SPARE_BYTES > free:
         raise UserError(
-            f"{out}: needs {needed / 1e9:,.1f} GB, {free / 1e9:,.1f} GB are free; choose another disk or a "
+            f"{out}: needs {(needed + SPARE_BYTES) / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; choose another disk or a "
             f"lower resolution"
         )
 

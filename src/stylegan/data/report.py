@@ -71,7 +71,7 @@ def summary(info: PreparedInfo) -> str:
     rows += [("note", note) for note in info.notes]
     lines = [f"{label:<11} {text}" for label, text in rows]
     if info.skipped:
-        lines.append(f"left out    {len(info.skipped):,} files that could not be used:")
+        lines.append(f"left out    {len(info.skipped):,} file{'s' * (len(info.skipped) > 1)} that could not be used:")
         lines += skipped_lines(info.skipped)
         if len(info.skipped) > SHOWN_SKIPPED:
             lines.append(f"  ... {len(info.skipped) - SHOWN_SKIPPED:,} more, all in dataset.json")

@@ -25,7 +25,7 @@ class Run:
     state: str  # running, finished, stopped, crashed, new
     kimg: float = 0.0
     total_kimg: float = 0.0
-    resolution: str = ""  # width x height
+    resolution: str = ""  # width x height; '8x8 of 64x64' where it has not grown to its full size
     rate: float = 0.0  # images per second, at the last report
     updated: float = 0.0  # time of the last sign of life, seconds since 1970
     grid: str = ""  # the newest preview
@@ -69,6 +69,9 @@ def look(path: Path) -> Run:
     words = _last_words(path / "log.txt")
     state, note = _state(path, saved, words)
     size = config.get("generator", {}).get("resolution") or (0, 0)
+    full = f"{size[1]}x{size[0]}"
+    smaller = 2 ** math.ceil(_lod(last.get("schedule")))  # a level that fades in is not reached yet
+    reached = full if smaller == 1 else f"{size[1] // smaller}x{size[0] // smaller} of {full}"
     grids = sorted((path / "grids").glob("*.png"))
     disk, updated = _disk(path)
     return Run(
@@ -76,7 +79,7 @@ def look(path: Path) -> Run:
         state=state,
         kimg=kimg,
         total_kimg=float(config.get("schedule", {}).get("total_kimg", 0)),
-        resolution=f"{size[1]}x{size[0]}",
+        resolution=reached,
         rate=float(last.get("time", {}).get("images_per_second", 0.0)),
         updated=updated,
         grid=str(grids[-1]) if grids else "",
@@ -100,6 +103,12 @@ def _state(path: Path, saved: dict[str, Any], words: str) -> tuple[str, str]:
     if re.search(r"(^|: )(stopped|already at)\b", words):
         return "stopped", words
     return "crashed", f"last words: {words}" if words else ""
+
+
+def _lod(schedule: Any) -> float:
+    """The lod in a report's part on the schedule; 0 for whatever is none."""
+    value = schedule.get("lod") if isinstance(schedule, dict) else None
+    return float(value) if isinstance(value, int | float) and 0 <= value <= 16 else 0.0
 
 
 def _health(last: dict[str, Any]) -> list[str]:

@@ -18,7 +18,7 @@ def verdict(diagnosis: Diagnosis) -> str:
     warned = sum(len(v) for kind, v in diagnosis.findings.items() if KINDS[kind].level == "warn")
     labels = len(diagnosis.subject.labels.problems)
     if warned:
-        parts.append(f"{warned:,} findings deserve a look")
+        parts.append(f"{warned:,} findings deserve a look" if warned > 1 else "1 finding deserves a look")
     if labels:
         parts.append(f"the labels have {labels} problem{'s' * (labels > 1)}")
     return "; ".join(parts) + "."

@@ -65,7 +65,9 @@ class Directions:
             return self.items[int(key)]
         names = [item.name for item in self.items]
         near = difflib.get_close_matches(str(key), names, n=3) or names[:8]
-        raise UserError(f"direction {key!r}: there is none of this name; there are {', '.join(near)}")
+        raise UserError(
+            f"direction {key!r}: there is none of this name among {len(names)}; the nearest: {', '.join(near)}"
+        )
 
 
 def unit(vector: torch.Tensor) -> torch.Tensor:

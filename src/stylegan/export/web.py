@@ -41,6 +41,8 @@ def export_web(
         raise UserError(f"--part {plan.part}: the page draws with the whole generator; leave --part out")
     if folder.exists() and not folder.is_dir():
         raise UserError(f"{folder}: is a file; give a folder for the page")
+    if folder.is_dir() and any(folder.iterdir()) and not (folder / "model.json").is_file():
+        raise UserError(f"{folder}: is not empty, and no page of this program; choose a new or empty folder")
     files = find_runtime(runtime)
     exported = export_onnx(model, folder / "model.onnx", plan, opset)
     for source in sorted(PAGE.iterdir()):

@@ -94,7 +94,8 @@ def remedy(file: WeightFile, reason: str) -> str:
     return (
         f"the weights of {file.key} ({file.filename}, {file.size}, {file.licence}): {reason}. Get {file.url} on a "
         f"machine with network and put it at {weights_folder() / file.filename}, or give it with --weights "
-        f"{file.key}=FILE; --features pixels needs no file, and `stylegan classifier` trains a network on your data"
+        f"{file.key}=FILE; --features pixels (in a training --training.metrics_features pixels) needs no file, and "
+        f"`stylegan classifier` trains a network on your data"
     )
 
 

@@ -16,7 +16,7 @@ from stylegan.config import Config
 from stylegan.data.dataset import Dataset
 from stylegan.distributed import Processes
 from stylegan.errors import UserError
-from stylegan.ops.switch import ops_mode, using_ops
+from stylegan.ops.switch import describe, ops_mode, using_ops
 from stylegan.snapshot import save_snapshot
 from stylegan.training import checkpoint, memory, preview, rates, schedule, setup, statistics, transfer
 from stylegan.training.batches import Batches, check_schedule
@@ -198,8 +198,11 @@ class _Session:
             device = torch.cuda.get_device_name(self.processes.device)
         report.say(
             f"{'going on with' if progress.nimg else 'training'} {self.path}: {w}x{h}, {count}{classes}, "
-            f"{config.schedule.total_kimg:g} kimg, {config.training.precision} on {self.processes.world} x {device}"
+            f"{config.schedule.total_kimg:g} kimg, {config.training.precision} on {self.processes.world} x {device}, "
+            f"operators: {describe(self.processes.device)}"
         )
+        if short := schedule.shortfall(config.schedule, config.generator):
+            report.say(f"note: {short}")
         if self.eta.before:
             report.say(f"about {human_time(self.eta.remaining(progress.nimg))}, as such trainings went here before")
         if progress.nimg:
@@ -373,4 +376,7 @@ class _Session:
             except UserError as error:  # the training is done and saved whatever becomes of its film
                 told = f"  No time-lapse: {error}"
             kimg, model = f"{self.progress.nimg / 1000:.1f} kimg", self.path / "model.safetensors"
+            h, w = self.config.generator.resolution
+            lod = self.trainer.G_ema.lod
+            told = (f", grown to lod {lod:g} of {w}x{h}" if lod else "") + told
             self.report.say(f"finished: {kimg} in {human_time(self.progress.seconds)}. Model: {model}{told}")

@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import json
 import os
+import statistics
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -54,11 +55,17 @@ def recall(config: Config, processes: Processes) -> dict[int, float]:
 
 
 def remember(config: Config, processes: Processes, seconds: Mapping[int, float]) -> None:
-    """Keeps seconds per image by level; levels not measured now keep what was known."""
+    """Keeps seconds per image by level.
+
+    Levels not measured now keep what was known, as much slower or quicker as those measured now are than before: what
+    is kept is one machine in one state, or the ratio of two levels would be that of two loads.
+    """
     if not seconds or not processes.first:
         return
-    known, kind = _read(), kind_of(config, processes)
-    merged = recall(config, processes) | dict(seconds)
+    known, kind, before = _read(), kind_of(config, processes), recall(config, processes)
+    shared = [seconds[level] / before[level] for level in seconds if level in before]
+    slower = statistics.median(shared) if shared else 1.0
+    merged = {level: value * slower for level, value in before.items()} | dict(seconds)
     known.pop(kind, None)
     known[kind] = {"seconds": {str(level): value for level, value in merged.items()}, "when": int(time.time())}
     for old in list(known)[:-KEEP]:

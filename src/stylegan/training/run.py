@@ -45,6 +45,9 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+NOTES = (".txt", ".log", ".md", ".json", ".jsonl", ".csv", ".out", ".err")  # that may lie in a run's folder before it
+
+
 class RunFolder:
     """An exclusively held run folder. UserError where it cannot be written or another process holds it."""
 
@@ -82,6 +85,8 @@ class RunFolder:
         nothing was trained yet, because its first command failed, takes any configuration.
         """
         stored = stored_config(self.path)
+        if stored is None:
+            self._check_free()
         if stored is not None and begun(self.path):
             old, new = flatten(stored.model_dump(mode="json")), flatten(config.model_dump(mode="json"))
             differing = {name for name in old if old[name] != new[name]} - _HOUSEKEEPING
@@ -96,6 +101,18 @@ class RunFolder:
                 )
         if config != stored:
             write_atomically(self.path / "config.json", config.model_dump_json(indent=1).encode())
+
+
+    def _check_free(self) -> None:
+        """UserError where the folder of a new run holds images, folders or a data set of somebody else's."""
+        known = {"checkpoints", "grids", "snapshots"}
+        for entry in sorted(self.path.iterdir()):
+            foreign = entry.name not in known if entry.is_dir() else entry.suffix.lower() not in NOTES
+            if foreign and not entry.name.startswith("."):
+                (self.path / ".lock").unlink(missing_ok=True)  # leave it as it was
+                raise UserError(
+                    f"{self.path}: holds {entry.name}, which is not of a run; choose a new or empty folder for --out"
+                )
 
 
 def begun(path: str | Path) -> bool:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from stylegan import lod as lods
 from stylegan.config import ScheduleConfig
+from stylegan.config.schema import ImageShape
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,19 @@ def iterations(schedule: ScheduleConfig, top: int, start: int) -> Iterator[Point
         point = at(schedule, top, nimg)
         yield point
         nimg += point.batch * schedule.repeats
+
+
+def shortfall(schedule: ScheduleConfig, shape: ImageShape) -> str:
+    """In words, that a schedule ends before the full size is trained; '' where it does not."""
+    end = at(schedule, shape.top, int(schedule.total_kimg * 1000))
+    if end.lod == 0:
+        return ""
+    (h, w), (full_h, full_w) = shape.size(end.level), shape.resolution
+    start = level_starts(schedule, shape.top)[-1][1] / 1000 + schedule.fade_kimg
+    return (
+        f"{schedule.total_kimg:g} kimg end at {w}x{h}: {full_w}x{full_h} is trained from {start:g} kimg on; train "
+        f"longer (--kimg), grow sooner (schedule.stable_kimg, schedule.fade_kimg), or not at all (schedule.grow false)"
+    )
 
 
 def describe(point: Point, width: int, height: int) -> str:
