@@ -45,10 +45,10 @@ VERBS = {
 }
 
 
-# How long PyTorch's idle threads wait awake for more to do, in turns of a loop, where OpenMP's default is some 300,000.
-# On a quiet machine that costs nothing that was measured; where other work shares the cores, a training on two of them
-# was two times quicker with it (docs/performance.md), as they otherwise keep that work, and each other, from running.
-SPIN = "20000"
+# How long PyTorch's idle threads wait awake for more to do, in turns of a loop, where OpenMP's default is some 300,000:
+# where other work shares the cores, they keep that work, and each other, from running. A training on two cores lost 3 %
+# on a quiet machine and was 1.6 times as quick beside two busy processes (docs/performance.md, On a CPU).
+SPIN = "50000"
 
 
 class Verbs(click.Group):
