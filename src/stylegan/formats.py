@@ -19,7 +19,7 @@ def sniff(path: Path) -> Format:
     except IsADirectoryError:
         raise UserError(f"{path}: is a folder; give a model file") from None
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27:
         return "snapshot"
     if head[:4] == b"PK\x03\x04" or head.startswith(_TORCH_LEGACY):

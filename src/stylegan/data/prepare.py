@@ -285,8 +285,8 @@ def _check_space(out: Path, needed: int) -> None:
     free = shutil.disk_usage(out).free
     if needed + SPARE_BYTES > free:
         raise UserError(
-            f"{out}: needs {(needed + SPARE_BYTES) / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; choose another disk or a "
-            f"lower resolution"
+            f"{out}: needs {(needed + SPARE_BYTES) / 1e6:,.0f} MB, {free / 1e6:,.0f} MB are free; choose another disk "
+            f"or a lower resolution"
         )
 
 

@@ -170,7 +170,7 @@ def unpack(source: str | Path | bytes, key: str, kind: str) -> tuple[str, dict[s
                 raise UserError(f"{name}: not {kind}")
             data = path.read_bytes()
         except OSError as error:
-            raise UserError(f"{name}: cannot be read ({error.strerror or error})") from None
+            raise UserError(f"{name}: cannot be read ({error.strerror or error}); check the path") from None
     assert isinstance(data, bytes)
     try:
         tensors = tensors_of.load(data)

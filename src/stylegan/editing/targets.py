@@ -67,4 +67,4 @@ def _bytes_of(source: str | Path | bytes) -> tuple[str, bytes]:
             raise UserError(f"{path}: larger than {MAX_BYTES >> 20} MB; reduce it first")
         return str(path), path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None

@@ -115,7 +115,7 @@ def read_timeline(path: str | Path) -> Timeline:
         text = path.read_text(encoding="utf-8")
         data = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: not readable as {path.suffix[1:].upper()} ({error})") from None
     try:

@@ -95,7 +95,7 @@ def _load(path: Path) -> Any:
         with open(path, "rb"):
             pass
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     if size > MAX_FILE:
         raise UserError(f"{path}: {size:,} bytes; checkpoints have at most {MAX_FILE:,}")
     try:

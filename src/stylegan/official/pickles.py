@@ -185,7 +185,7 @@ def read_pickle(path: str | Path) -> OfficialPickle:
         with open(path, "rb") as file:
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if size else b"")
     except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
     return parse_pickle(data, str(path))
 
 

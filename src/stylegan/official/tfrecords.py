@@ -50,7 +50,7 @@ class TFRecordFile:
                     at += _HEAD + length + _TAIL
                     file.seek(at)
         except OSError as error:
-            raise UserError(f"{path}: cannot be read ({error.strerror or error})") from None
+            raise UserError(f"{path}: cannot be read ({error.strerror or error}); check the path") from None
         if not offsets:
             raise UserError(f"{path}: holds no records")
         return cls(str(path), tuple(offsets), tuple(lengths))
@@ -74,7 +74,7 @@ def read_image(path: str, offset: int, length: int, index: int) -> np.ndarray:
             file.seek(offset + _HEAD)
             data = file.read(length + _TAIL)
     except OSError as error:
-        raise UserError(f"{where}: cannot be read ({error.strerror or error})") from None
+        raise UserError(f"{where}: cannot be read ({error.strerror or error}); check the path") from None
     if len(data) < length + _TAIL:
         raise UserError(f"{where}: is cut short; copy or download the file again")
     body = memoryview(data)[:length]
