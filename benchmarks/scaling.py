@@ -112,7 +112,7 @@ def disk(folder: Path) -> float:
 def make(folder: Path, side: int, count: int = 2400) -> None:
     """Random images with detail at every scale."""
     folder.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor() as pool:
+    with ProcessPoolExecutor(max(1, (os.cpu_count() or 1) // 4)) as pool:  # others may be measuring beside it
         list(pool.map(draw, [(folder / f"{i:04}.jpg", side, i) for i in range(count)], chunksize=8))
 
 
