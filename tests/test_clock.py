@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -44,3 +45,14 @@ def test_a_call_among_others(host: float, device: float, expected: float, monkey
     monkeypatch.setattr(clock, "synchronize", it.synchronize)
     assert clock.seconds(it.work, torch.device("cpu"), budget=2.0) == pytest.approx(expected, rel=0.02)
     assert it.calls <= 5 or it.now < 40 + 2 * 2.0 + host  # three calls that tell, at most, where each takes long
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the peak can be begun anew on Linux only")
+def test_the_peak_of_a_measurement_on_a_cpu() -> None:
+    cpu = torch.device("cpu")
+    for megabytes in (200, 50):  # the second is not hidden by the first
+        memory = clock.Memory(cpu)
+        if not memory._before:
+            pytest.skip("this system does not let a process begin its peak anew")
+        torch.ones(megabytes * 10**6 // 4)
+        assert memory.peak() == pytest.approx(megabytes / 1000, abs=0.02)

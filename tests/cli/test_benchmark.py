@@ -111,6 +111,13 @@ def test_settings_of_the_environment_are_checked_by_every_verb(stylegan, monkeyp
         assert said in answer.err
 
 
+def test_a_level_named_twice_is_measured_once(stylegan, tmp_path):
+    options = ("--preset", "digits", "--resolution", 16, "--levels", "8,8", "--seconds", 0.01, "--device", "cpu")
+    answer = stylegan("benchmark", "generate", *options, "--json", tmp_path / "speed.json")
+    assert answer.code == 0, answer.err
+    assert len(json.loads((tmp_path / "speed.json").read_text())["rows"]) == 1
+
+
 def test_the_work_of_the_paper_networks():
     """Known for 1024x1024 and every step penalised: 15 forward passes, 7.1 GB in bfloat16 within a tenth."""
     config = preset("ffhq1024")

@@ -163,6 +163,7 @@ def test_a_folder_of_something_else_is_no_run(stylegan, photos, small, tmp_path)
         assert answer.code == 2
         assert "which is not of a run; choose a new or empty folder" in answer.err
         assert sorted(folder.rglob("*")) == before
+        assert not (tmp_path / "cache").exists()  # nothing was prepared
     run = tmp_path / "run"
     run.mkdir()
     (run / "notes.txt").write_text("what I am trying here")

@@ -21,7 +21,7 @@ def synchronize(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
-LARGE, MEDIUM, SMALL = 2**28, 2**24, 2**16  # values: in a GPU's memory, in a host's, in a processor's cache
+IN_GPU, IN_HOST, IN_CACHE = 2**28, 2**24, 2**16  # values copied: in a GPU's memory, a host's, a processor's cache
 GROUP = 0.2  # seconds between two waits for the device, where that is several calls and a fifth of the time there is
 
 
@@ -106,7 +106,7 @@ def measure_limits(device: torch.device, precision: str, budget: float = 1.0) ->
 
     Small networks work in a CPU's caches, so less than the rate of copies there would be no floor for them.
     """
-    sizes = (LARGE,) if device.type == "cuda" else (MEDIUM, SMALL)
+    sizes = (IN_GPU,) if device.type == "cuda" else (IN_HOST, IN_CACHE)
     return Limits(
         device_name(device), copy_rate(device, sizes, budget), product_rate(device, precision, budget), precision
     )

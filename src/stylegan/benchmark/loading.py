@@ -10,16 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from stylegan.benchmark.clock import MEDIUM, Limits, copy_rate, device_name
+from stylegan.benchmark.clock import IN_HOST, Limits, copy_rate, device_name
 from stylegan.benchmark.measure import Row
 from stylegan.config import Config
 from stylegan.data.dataset import Dataset
-from stylegan.data.loader import Loader, Request
+from stylegan.data.loader import DEPTH, Loader, Request
 from stylegan.data.prepare import prepare_arrays
 from stylegan.data.pyramid import Size
 from stylegan.data.sampler import epoch_indices
-
-DEPTH = 4  # batches read ahead, as in training
 
 
 def synthetic(folder: Path, side: int, count: int = 128) -> Dataset:
@@ -36,10 +34,10 @@ def _requests(dataset: Dataset, size: Size, batch: int) -> Iterator[Request]:
         yield Request(epoch_indices(0, step * batch, batch, len(dataset)), size)
 
 
-def measure_limits() -> Limits:
+def host_limits() -> Limits:
     """What the host's memory can do: every image is at least read there once and written once."""
     host = torch.device("cpu")
-    return Limits(device_name(host), copy_rate(host, (MEDIUM,)), 0.0, "uint8")
+    return Limits(device_name(host), copy_rate(host, (IN_HOST,)), 0.0, "uint8")
 
 
 def loading(dataset: Dataset, size: Size, batch: int, threads: int, limits: Limits, budget: float) -> Row:
@@ -48,7 +46,7 @@ def loading(dataset: Dataset, size: Size, batch: int, threads: int, limits: Limi
     That pass leaves the set in the page cache where it fits, as in training from the second epoch on. The floor is one
     copy of the batch in memory; the memory is that of the batches read ahead.
     """
-    with Loader(dataset, _requests(dataset, size, batch), depth=DEPTH, threads=threads) as loader:
+    with Loader(dataset, _requests(dataset, size, batch), threads=threads) as loader:
         for _ in range(min(max(4, len(dataset) // batch), 1000)):
             next(loader)
         shown, begin = 0, time.perf_counter()

@@ -159,7 +159,7 @@ def _data(
     with tempfile.TemporaryDirectory() as temporary:
         if dataset is None:
             dataset = loading.synthetic(Path(temporary) / "set", max(config.generator.resolution))
-        limits = loading.measure_limits()
+        limits = loading.host_limits()
         click.echo(f"{limits.device}: copies {limits.bytes_per_second / 1e9:,.0f} GB/s in memory")
         sizes = [dataset.levels[level] for level in levels]
         batches = {size: batch or loading.batch_of(config, size) for size in sizes}
@@ -179,7 +179,7 @@ def _levels(text: str | None, config: Config, what: str) -> list[int]:
         if side < 4 or side & (side - 1) or level > top:
             raise UserError(f"--levels {text}: {part!r} must be a power of two from 4 to {4 << top}")
         levels.append(level)
-    return levels
+    return list(dict.fromkeys(levels))
 
 
 def _table(rows: list[Any]) -> Any:

@@ -21,7 +21,7 @@ from stylegan.data.report import PreparedInfo, summary
 from stylegan.distributed import choose_device
 from stylegan.errors import UserError
 from stylegan.lod import nominal, split_size
-from stylegan.training.run import begun, stored_config
+from stylegan.training.run import begun, check_place, stored_config
 
 
 @dataclass
@@ -52,7 +52,9 @@ def configure(
     """
     torch_device = choose_device(device)
     if preset_name != "auto":
-        check_name(preset_name)  # before anything is prepared
+        check_name(preset_name)  # this, and the place, before anything is prepared
+    if out is not None:
+        check_place(out)
     dataset = open_or_prepare(data, tell=_tell, progress="bar") if tell else open_or_prepare(data)
     changes = dict(changes or {})
     height, width = _resolution(resolution, dataset)

@@ -12,6 +12,7 @@ import numpy as np
 
 from stylegan.data.dataset import Dataset
 
+DEPTH = 4  # batches read ahead
 Batch = tuple[np.ndarray, np.ndarray]
 
 
@@ -35,7 +36,7 @@ class Loader:
         self,
         dataset: Dataset,
         requests: Iterator[Request],
-        depth: int = 4,
+        depth: int = DEPTH,
         threads: int = 2,
         after: Callable[[Batch], Any] | None = None,
     ) -> None:

@@ -25,6 +25,7 @@ from stylegan.data import Dataset
 from stylegan.errors import UserError
 from stylegan.metrics.features import FeatureNetwork, Identity, sha256_of
 from stylegan.networks import Discriminator
+from stylegan.ops.images import from_bytes
 from stylegan.ops.style import activate
 from stylegan.snapshot import write_atomically
 
@@ -140,7 +141,7 @@ def train_classifier(
     total = max(1, round(recipe.kimg * 1000))
     for start in range(0, total, recipe.batch):
         rows = train[rng.integers(0, len(train), recipe.batch)]
-        images = torch.from_numpy(dataset.read(rows, size)).to(device).float() / 127.5 - 1.0
+        images = from_bytes(torch.from_numpy(dataset.read(rows, size)).to(device))
         wanted = torch.from_numpy(targets[rows]).to(device)
         _, logits = network(images)
         loss = _loss(logits, wanted)
@@ -170,7 +171,7 @@ def _accuracies(
     with torch.inference_mode():
         for start in range(0, len(held), 64):
             rows = held[start : start + 64]
-            images = torch.from_numpy(dataset.read(rows, size)).to(device).float() / 127.5 - 1.0
+            images = from_bytes(torch.from_numpy(dataset.read(rows, size)).to(device))
             found.append(network(images)[1].cpu().numpy() > 0)
     predicted, truth = np.concatenate(found), targets[held]
     return [

@@ -20,6 +20,7 @@ from stylegan.config import DiscriminatorConfig
 from stylegan.data import Dataset
 from stylegan.errors import UserError
 from stylegan.metrics.classifier import Classifier, Progress, level_for
+from stylegan.ops.images import from_bytes
 from stylegan.ops.switch import ops_mode, using_ops
 
 RESIDENT_BYTES = 8 << 30  # data sets up to this size lie on the GPU while it trains
@@ -161,7 +162,7 @@ def _fit(network: Classifier, pictures: Pictures, recipe: ClassRecipe, progress:
             order = torch.cat([order, torch.randperm(n, generator=source, device=device)])
         chosen, order = order[: recipe.batch], order[recipe.batch :]
         images, wanted = pictures.take(chosen)
-        images = moved(images, recipe, source).float() / 127.5 - 1.0
+        images = from_bytes(moved(images, recipe, source))
         along = min(1.0, (step + 1) / warm) * 0.5 * (1 + math.cos(math.pi * step / steps))
         for group in optimizer.param_groups:
             group["lr"] = recipe.lr * along
@@ -201,7 +202,7 @@ def recognised(
     with torch.inference_mode():
         for start in range(0, len(rows), 128):
             pictures = torch.from_numpy(dataset.read(rows[start : start + 128], size)).to(device)
-            _, logits = network(pictures.float() / 127.5 - 1.0)
+            _, logits = network(from_bytes(pictures))
             found.append(logits.argmax(1).cpu())
     return torch.cat(found).numpy()
 

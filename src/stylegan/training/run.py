@@ -45,14 +45,16 @@ def flatten(config: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
+FOLDERS = ("checkpoints", "grids", "snapshots")  # of a run
 NOTES = (".txt", ".log", ".md", ".json", ".jsonl", ".csv", ".out", ".err")  # that may lie in a run's folder before it
 
 
 class RunFolder:
-    """An exclusively held run folder. UserError where it cannot be written or another process holds it."""
+    """An exclusively held run folder. UserError where it cannot be written, or is something else's or a process's."""
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        check_place(self.path)
         try:
             self.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -85,8 +87,6 @@ class RunFolder:
         nothing was trained yet, because its first command failed, takes any configuration.
         """
         stored = stored_config(self.path)
-        if stored is None:
-            self._check_free()
         if stored is not None and begun(self.path):
             old, new = flatten(stored.model_dump(mode="json")), flatten(config.model_dump(mode="json"))
             differing = {name for name in old if old[name] != new[name]} - _HOUSEKEEPING
@@ -103,16 +103,20 @@ class RunFolder:
             write_atomically(self.path / "config.json", config.model_dump_json(indent=1).encode())
 
 
-    def _check_free(self) -> None:
-        """UserError where the folder of a new run holds images, folders or a data set of somebody else's."""
-        known = {"checkpoints", "grids", "snapshots"}
-        for entry in sorted(self.path.iterdir()):
-            foreign = entry.name not in known if entry.is_dir() else entry.suffix.lower() not in NOTES
-            if foreign and not entry.name.startswith("."):
-                (self.path / ".lock").unlink(missing_ok=True)  # leave it as it was
-                raise UserError(
-                    f"{self.path}: holds {entry.name}, which is not of a run; choose a new or empty folder for --out"
-                )
+def check_place(path: Path) -> None:
+    """UserError where a folder that holds no run holds images, folders or a data set of somebody else's."""
+    if not path.is_dir() or (path / "config.json").exists():
+        return
+    try:
+        entries = sorted(path.iterdir())
+    except OSError:  # which taking the folder will say
+        return
+    for entry in entries:
+        foreign = entry.name not in FOLDERS if entry.is_dir() else entry.suffix.lower() not in NOTES
+        if foreign and not entry.name.startswith("."):
+            raise UserError(
+                f"{path}: holds {entry.name}, which is not of a run; choose a new or empty folder for --out"
+            )
 
 
 def begun(path: str | Path) -> bool:
