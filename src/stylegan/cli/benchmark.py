@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 @click.option("--set", "folder", type=click.Path(path_type=Path), help="Images or a prepared set, whose size and "
               "channels the networks have; for data, what is read.  [default: none; for data: synthetic]")  # fmt: skip
 @click.option("--resolution", help="Full size of the networks, as 256 or WIDTHxHEIGHT.  [default: the set's; 1024]")
-@click.option("--levels", help="Sides to measure, as 8,64,1024.  [default: the full size; for schedule: all]")
+@click.option("--levels", help="Sides to measure, as 8,64,1024.  [default: the full one; for schedule, data: all]")
 @click.option("--batch", type=int, help="Images per step.  [default: the schedule's]")
-@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), help="[default: the preset's, as fp32]")
+@click.option("--precision", type=click.Choice(["fp32", "tf32", "bf16"]), help="[default: the preset's]")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda, cuda:N or mps.")
 @click.option("--seconds", "budget", default=3.0, show_default=True, help="Time for each measurement.")
 @click.option("--graphs", type=click.Choice(["auto", "on", "off"]), default="auto", help="CUDA graphs, for train.")
